@@ -1,0 +1,1 @@
+"""One module or folder per system, all behind `base.Adapter`."""

@@ -1,0 +1,228 @@
+"""The seam: what a platform or a CRM must be able to do. `tests/conformance` is this contract, executable.
+
+Adapters keep no memory of the sync: cursors come in, pages go out. They may cache describes, users and tokens.
+They retry transient faults of reads and of idempotent writes themselves (one place per adapter, by error class);
+`send` is never repeated by an adapter.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Protocol
+
+from connector.errors import RemoteError
+from connector.model import Fields, Hint, Kind, Observed, Receipt, Ref, Side
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Something that is read on a schedule of its own. `overlap` is at least the longest delay between a record's
+    stamp and its becoming visible; `every` the default time between two reads."""
+
+    name: str
+    every: timedelta
+    overlap: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a system can do, as data; a mapping that asks for more is refused when it is loaded.
+
+    `writable` kinds accept `upsert`. `batch` is the largest number of writes one `upsert` call takes. `lag` is the
+    longest time after which a written record is certainly visible to `probe`. `trusted_times` are the kinds whose
+    `changed_at` may decide the rule `newest`.
+    """
+
+    streams: tuple[Stream, ...]
+    readable: frozenset[Kind]
+    writable: frozenset[Kind]
+    batch: int
+    upsert_by_key: bool
+    can_reply: bool
+    marks_sends: bool
+    webhooks: bool
+    lag: timedelta
+    trusted_times: frozenset[Kind] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who we are there: `id` pins the connection to this account; `user` is the connector's own user."""
+
+    system: str
+    id: str
+    name: str
+    user: str
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldInfo:
+    """One field of an object. `type` is one of text, longtext, integer, number, boolean, date, datetime, email, phone, url,
+    choice, tags, reference, list, any. `length` is in UTF-16 units, 0 = no limit known. `choices` is empty for an open list
+    and `restricted` says whether other values are refused. `unique` means that the system refuses the same value twice."""
+
+    name: str
+    type: str
+    label: str = ""
+    length: int = 0
+    required: bool = False
+    createable: bool = True
+    updateable: bool = True
+    external_id: bool = False
+    unique: bool = False
+    case_sensitive: bool = False
+    choices: tuple[str, ...] = ()
+    restricted: bool = False
+    references: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """`open_prefix` names a prefix under which any field name is allowed (`attributes.`), "" where there is none."""
+
+    name: str
+    fields: Mapping[str, FieldInfo]
+    createable: bool = True
+    updateable: bool = True
+    open_prefix: str = ""
+
+    def field(self, name: str) -> FieldInfo | None:
+        """The field by its name, also one under the open prefix; None when the object has no such field."""
+        found = self.fields.get(name)
+        if found is None and self.open_prefix and name.startswith(self.open_prefix) and name != self.open_prefix:
+            return FieldInfo(name, "any")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A person who works in the system (agent, CRM user). `email` is lower-case."""
+
+    id: str
+    email: str
+    name: str
+    active: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What one pull should read: everything changed at or after `since` (None: from the beginning), going on at `resume`.
+    `position` answers a stored position of this stream, for example the last message id read of a conversation."""
+
+    since: datetime | None = None
+    resume: str | None = None
+    position: Callable[[str], str | None] = field(default=lambda _key: None)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Part of a window. Parents stand before their children. `resume` continues after this page; None on the last page,
+    which carries the `watermark` (the system's own time before which everything has been read)."""
+
+    observed: tuple[Observed, ...]
+    resume: str | None = None
+    watermark: datetime | None = None
+    positions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """Find records of `object` whose `field` holds `value`. `how`: exact (case-insensitive, as the system compares),
+    phone (E.164 value; stored numbers may be formatted in any way)."""
+
+    object: str
+    field: str
+    value: str
+    how: str = "exact"
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One write as an adapter gets it: placeholders are resolved, values are the side's own.
+
+    With `target` the record is updated; without it, it is created, or found again by `key` (field, value). For `send`,
+    `target` is the conversation and `fields` holds `text` and optionally `in_reply_to`.
+    """
+
+    kind: Kind
+    object: str
+    fields: Fields
+    target: Ref | None = None
+    key: tuple[str, str] | None = None
+    expected: str | None = None
+
+
+class Probe(Enum):
+    ABSENT = "absent"
+    CANNOT_TELL = "cannot_tell"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """API calls of this process, and the system's own count of its allowance where it tells (None where not)."""
+
+    calls: int
+    used: int | None = None
+    allowance: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRead:
+    """What a mapping wants from one CRM object: its kind, the fields (paths such as `Owner.Name` included), the field
+    that names its parent, the key field by which our own records are known (None: only linked records matter),
+    and `initial`: whether a first pull reads all records (our own objects) or starts at now (the company's)."""
+
+    kind: Kind
+    fields: tuple[str, ...]
+    key: str | None = None
+    parent: str | None = None
+    initial: bool = False
+
+
+class Adapter(Protocol):
+    """One system, one account. All methods may raise RemoteError; none swallows one."""
+
+    system: str
+    side: Side
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def check(self) -> Account:
+        """Credentials, scopes, account. Writes nothing. Raises AuthError with the way out."""
+
+    def describe(self, object_: str) -> ObjectInfo:
+        """The live schema of one object. Raises SchemaDrift when there is no such object."""
+
+    def users(self) -> Sequence[User]:
+        """All users, inactive ones included."""
+
+    def pull(self, stream: str, window: Window) -> Iterator[Page]:
+        """Pages of observations of one stream. Stopping early loses nothing: the next pull goes on at `resume`."""
+
+    def fetch(self, refs: Sequence[Ref]) -> list[Observed]:
+        """The current state of each ref, in order: live, gone, or merged into another."""
+
+    def find(self, lookups: Sequence[Lookup]) -> list[list[Observed]]:
+        """For each lookup all matches, never only the first. Deleted records do not match."""
+
+    def upsert(self, writes: Sequence[Write]) -> list[Receipt | RemoteError]:
+        """A batch, one result per write in the same order. Raises only when the whole call failed."""
+
+    def send(self, write: Write, token: str) -> Receipt:
+        """Not idempotent. Raises a RemoteError whose `certain` says whether it may have been sent."""
+
+    def probe(self, write: Write, token: str, since: datetime) -> Receipt | Probe:
+        """After an unclear `send` started at `since`: the record it made, or Probe.ABSENT, or Probe.CANNOT_TELL."""
+
+    def remove(self, writes: Sequence[Write]) -> list[Receipt | RemoteError]:
+        """Delete the targets. A target that is already gone counts as done."""
+
+    def hints(self, headers: Mapping[str, str], body: bytes) -> list[Hint]:
+        """The refs a webhook speaks of. Raises AuthError when the signature does not fit, Unreadable on a bad body."""
+
+    def usage(self) -> Usage: ...
+
+    def close(self) -> None: ...

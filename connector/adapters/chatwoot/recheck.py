@@ -1,0 +1,142 @@
+"""The stream `recheck`: what no conversation's `updated_at` shows.
+
+Message edits and deletions, delivery status, changed contacts, merged and deleted contacts, deleted conversations. Each run
+looks at (1) the conversations moved in the last RECENT and their newest messages, and (2) the next slice of all
+conversations, oldest first, with their people in full; slice after slice every record is seen again.
+
+Position keys: `person/<contact>` as in `pull`, `owner/<conversation>` its contact when last seen, `walk` where the next
+slice begins.
+"""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from connector.adapters.base import Page, Window
+from connector.adapters.chatwoot import canonical
+from connector.adapters.chatwoot.client import Json, documented
+from connector.adapters.chatwoot.pull import Progress, Step, message_observations, pages, read_person, remember, token
+from connector.adapters.chatwoot.reader import Reader
+from connector.errors import RecordGone
+from connector.model import Kind, Life, Observed
+
+RECENT = timedelta(days=7)
+"""Conversations that moved within it have their newest messages read again: the longest reply window of a network, and
+with it of late delivery reports, is seven days (Meta's human-agent tag)."""
+
+RECENT_MESSAGES = 100
+"""Newest messages of a recent conversation that are read again; older ones rest."""
+
+SLICE_PAGES = 8
+"""List pages (of 25) of the rolling walk in one run, so that a run stays a few hundred calls however old the account."""
+
+GAP_CHECKS = 100
+"""Conversations missing from the walk that one run looks up by id."""
+
+
+def pull_recheck(reader: Reader, window: Window, rows: int) -> Iterator[Page]:
+    reader.forget()
+    now, _ = reader.client.server()
+    place = json.loads(window.resume) if window.resume else {"start": now.isoformat()}
+    progress = Progress(window.position)
+    yield from pages(_steps(reader, progress, place), rows, datetime.fromisoformat(place["start"]))
+
+
+def _steps(reader: Reader, progress: Progress, place: Json) -> Iterator[Step]:
+    start, after = place["start"], int(place.get("after", 0))
+    if not place.get("walk"):
+        for row in reader.updated_within(int(RECENT.total_seconds())):
+            number = int(row["id"])
+            if number > after:
+                resume = token(start=start, after=number)
+                yield Step(_examine(reader, progress, row, newest=True), progress.taken(), resume)
+    yield from _slice(reader, progress, token(start=start, walk=True))
+
+
+def _slice(reader: Reader, progress: Progress, resume: str) -> Iterator[Step]:
+    """The next pages of all conversations, and the conversations that should stand between them but do not.
+
+    Numbers are given in the order of creation, so a number that is skipped, and that we have seen before, was deleted or
+    has moved to an earlier page because another one was; only a look by its number tells.
+    """
+    walk = json.loads(progress.get("walk") or "{}")
+    page, last, top = walk.get("page", 1), walk.get("last", 0), walk.get("top", 0)
+    checks = GAP_CHECKS
+    for _ in range(SLICE_PAGES):
+        rows, _count = reader.walk(page)
+        with documented("conversation"):
+            numbers = [int(row["id"]) for row in rows]
+        missing: list[int] = []
+        for row, number in zip(rows, numbers, strict=True):
+            missing += range(last + 1, number)
+            last, top = number, max(top, number)
+            yield Step(_examine(reader, progress, row, newest=False), progress.taken(), resume)
+        if not rows:
+            missing = list(range(last + 1, top + 1))
+        suspects = [n for n in missing if n not in numbers and progress.get(f"owner/{n}") not in (None, "gone")]
+        vanished = [o for n in suspects[:checks] for o in _vanished(reader, progress, n)]
+        checks -= min(checks, len(suspects))
+        page, last = (page + 1, last) if rows else (1, 0)
+        progress.set("walk", json.dumps({"page": page, "last": last, "top": top}))
+        yield Step(vanished, progress.taken(), resume)
+        if not rows:
+            return
+
+
+def _examine(reader: Reader, progress: Progress, row: Json, *, newest: bool) -> list[Observed]:
+    """One conversation seen again. A changed contact means that its contact was merged: nothing else moves conversations."""
+    with documented("conversation"):
+        number, contact, inbox = row["id"], row["meta"]["sender"], row["inbox_id"]
+        seen = canonical.conversation(row, reader.directory())
+    key, owner = f"owner/{number}", str(contact["id"])
+    before = progress.get(key)
+    moved = before not in (None, "gone", owner)
+    found: list[Observed] = []
+    if not newest or moved or progress.get(f"person/{owner}") is not None:
+        found += read_person(reader, progress, contact, inbox, force=moved or not newest)
+    else:
+        # First sight of this person by this stream: the other stream has read it in full, so what is shown will do.
+        with documented("contact"):
+            found.append(canonical.person(contact))
+            remember(progress, contact, {str(inbox): ""})
+    found.append(seen)
+    if newest:
+        try:
+            rows = reader.newest(number, RECENT_MESSAGES)
+            found += message_observations(reader, progress, rows, contact["id"])
+        except RecordGone:
+            return [canonical.gone(seen.ref)]
+    if moved and before is not None:
+        found += _departed(reader, progress, before, owner)
+    progress.set(key, owner)
+    return found
+
+
+def _vanished(reader: Reader, progress: Progress, number: int) -> list[Observed]:
+    """A conversation that the walk did not show: still there, or deleted (then perhaps with its contact)."""
+    try:
+        reader.conversation(number)
+    except RecordGone:
+        owner = progress.get(f"owner/{number}") or ""
+        progress.set(f"owner/{number}", "gone")
+        return [canonical.gone(canonical.conversation_ref(number)), *_departed(reader, progress, owner, None)]
+    return []
+
+
+def _departed(reader: Reader, progress: Progress, contact: str, successor: str | None) -> list[Observed]:
+    """What became of a contact whose conversation is no longer its own: still there, merged, or deleted.
+
+    Chatwoot answers 404 to both; but a merge moves the network ids to the winner, which a lookup by them shows.
+    """
+    try:
+        reader.contact(contact)
+    except RecordGone:
+        known = json.loads(progress.get(f"person/{contact}") or "{}").get("inboxes", {})
+        holders = [reader.holder(int(inbox), source_id) for inbox, source_id in known.items() if source_id]
+        winner = next((str(h["id"]) for h in holders if h), successor)
+        ref = canonical.person_ref(contact)
+        if winner is None:
+            return [canonical.gone(ref)]
+        merged_into = canonical.person_ref(winner)
+        return [Observed(ref, Kind.PERSON, {}, life=Life.MERGED, merged_into=merged_into)]
+    return []

@@ -1,0 +1,307 @@
+"""Writing records: rows into collections of 200, collections into composite calls of five, answers back in order.
+
+What is sent again: rows that another transaction had locked, and whole calls that failed in passing - where that cannot
+make a second record. A row that is refused never harms the others: a collection refused as a whole is halved until the
+culprit stands alone.
+"""
+
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+
+from connector.adapters.base import Write
+from connector.adapters.salesforce import errors
+from connector.adapters.salesforce.client import SUBREQUESTS, Answer, Client, Record, Sub
+from connector.adapters.salesforce.records import SYSTEM, ref
+from connector.adapters.salesforce.soql import named
+from connector.errors import RecordGone, Rejected, RemoteError, SchemaDrift, Transient, Unreadable
+from connector.model import Observed, Receipt, Ref, Value
+
+COLLECTION = 200
+"""Rows in one collection (Salesforce REST API Developer Guide, "sObject Collections")."""
+BATCH = COLLECTION * SUBREQUESTS
+SMALLEST = 25
+
+
+class How(Enum):
+    CREATE = "POST"
+    UPDATE = "PATCH by id"
+    UPSERT = "PATCH by key"
+    DELETE = "DELETE"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One write, its place in the caller's list, and how it is done."""
+
+    place: int
+    write: Write
+    how: How
+
+    @property
+    def group(self) -> tuple[How, str, str]:
+        """Rows of one group may share a collection."""
+        return self.how, self.write.object, self.write.key[0] if self.write.key and self.how is How.UPSERT else ""
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """Rows of one identity must not share a request: Salesforce refuses all of them."""
+        write = self.write
+        if write.target:
+            return write.object, "Id", write.target.id
+        if write.key:
+            return write.object, write.key[0], str(write.key[1]).casefold()
+        return write.object, "", str(self.place)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Rows of one group that go as one collection."""
+
+    rows: tuple[Row, ...]
+
+    @property
+    def sub(self) -> Sub:
+        how, object_, field = self.rows[0].group
+        if how is How.DELETE:
+            ids = ",".join(row.write.target.id for row in self.rows if row.write.target)
+            return Sub("DELETE", f"composite/sobjects?ids={ids}&allOrNone=false")
+        records = [_record(row) for row in self.rows]
+        body = {"allOrNone": False, "records": records}
+        if how is How.UPSERT:
+            return Sub("PATCH", f"composite/sobjects/{named(object_)}/{named(field)}", body)
+        return Sub("POST" if how is How.CREATE else "PATCH", "composite/sobjects", body)
+
+    def halves(self) -> list["Chunk"]:
+        middle = len(self.rows) // 2
+        return [Chunk(self.rows[:middle]), Chunk(self.rows[middle:])]
+
+
+class Pace:
+    """Rows in one call: halved when an org's automation or the line cannot take them, grown slowly afterwards."""
+
+    def __init__(self) -> None:
+        # Two workers write at once and burden the same org, so they share one pace.
+        self._lock = threading.Lock()
+        self.rows = BATCH
+
+    def shrink(self) -> None:
+        with self._lock:
+            self.rows = max(SMALLEST, self.rows // 2)
+
+    def grow(self) -> None:
+        with self._lock:
+            self.rows = min(BATCH, self.rows + max(1, self.rows // 10))
+
+
+class Writes:
+    """`fetch` tells where a vanished target went."""
+
+    def __init__(self, client: Client, fetch: Callable[[Sequence[Ref]], list[Observed]]) -> None:
+        self._client = client
+        self._fetch = fetch
+        self._pace = Pace()
+
+    def upsert(self, writes: Sequence[Write]) -> list[Receipt | RemoteError]:
+        results = _Run(self._client, self._pace).deliver(
+            [Row(place, write, _how(write)) for place, write in enumerate(writes)]
+        )
+        self._forward([(result, write.target) for result, write in zip(results, writes, strict=True)])
+        return results
+
+    def remove(self, writes: Sequence[Write]) -> list[Receipt | RemoteError]:
+        return _Run(self._client, self._pace).deliver(
+            [Row(place, write, How.DELETE) for place, write in enumerate(writes)]
+        )
+
+    def _forward(self, results: Sequence[tuple[Receipt | RemoteError, Ref | None]]) -> None:
+        """Names in `others` the record that took the place of a merged or converted target."""
+        gone = [(result, target) for result, target in results if isinstance(result, RecordGone) and target]
+        if not gone:
+            return
+        # The rows are written; an allowance or a line that ends here must not cost their receipts. The next pull tells.
+        with suppress(RemoteError):
+            found = self._fetch([target for _, target in gone])
+            for (result, _), item in zip(gone, found, strict=True):
+                if item.merged_into:
+                    result.others = (str(item.merged_into),)
+
+
+class _Run:
+    """One call of `upsert` or `remove`."""
+
+    def __init__(self, client: Client, pace: Pace) -> None:
+        self._client = client
+        self._pace = pace
+        self._results: dict[int, Receipt | RemoteError] = {}
+        self._clashed: set[int] = set()
+        self._answered = False
+        self._fatal: RemoteError | None = None
+
+    def deliver(self, rows: Sequence[Row]) -> list[Receipt | RemoteError]:
+        for turn in _turns(rows):
+            if self._fatal:
+                self._note(turn, _unsent(self._fatal))
+            else:
+                self._turn(turn)
+        results = [self._results[row.place] for row in rows]
+        first = next(iter(results), None)
+        if isinstance(first, RemoteError) and not self._answered:
+            raise first
+        return results
+
+    def _turn(self, rows: Sequence[Row]) -> None:
+        waiting = list(rows)
+
+        def attempt() -> None:
+            nonlocal waiting
+            waiting = self._send(waiting)
+            if waiting:
+                last = self._results[waiting[0].place]
+                raise last if isinstance(last, Transient) else Transient(SYSTEM, "again", "another writer was first.")
+
+        # What still fails after the last attempt is in the results of its rows.
+        with suppress(Transient):
+            self._client.retry(attempt, idempotent=True)
+
+    def _send(self, rows: Sequence[Row]) -> list[Row]:
+        """Sends all rows once. Returns those that are worth another attempt."""
+        again: list[Row] = []
+        chunks = deque(_chunks(rows, self._pace.rows))
+        while chunks:
+            bundle = self._bundle(chunks)
+            try:
+                answers = self._client.composite([chunk.sub for chunk in bundle])
+            except RemoteError as error:
+                # What stops one call stops the next one as well: the rest is not sent in vain.
+                again += self._note(_rows(bundle), error) + self._note(_rows(chunks), _unsent(error))
+                if errors.is_too_heavy(error):
+                    self._pace.shrink()
+                self._fatal = None if isinstance(error, Transient) else error
+                break
+            self._answered = True
+            parts = [self._settle(chunk, answer, again) for chunk, answer in zip(bundle, answers, strict=True)]
+            chunks.extendleft(reversed([half for halves in parts for half in halves]))
+            if not any(parts):
+                self._pace.grow()
+        return again
+
+    def _bundle(self, chunks: deque[Chunk]) -> list[Chunk]:
+        bundle = [chunks.popleft()]
+        while chunks and len(bundle) < SUBREQUESTS and len(_rows([*bundle, chunks[0]])) <= self._pace.rows:
+            bundle.append(chunks.popleft())
+        return bundle
+
+    def _note(self, rows: Sequence[Row], error: RemoteError) -> list[Row]:
+        """All these rows failed alike. Returns those that may be sent again without making a second record."""
+        self._results |= dict.fromkeys((row.place for row in rows), error)
+        if not isinstance(error, Transient):
+            return []
+        return [row for row in rows if row.how is not How.CREATE or error.certain]
+
+    def _settle(self, chunk: Chunk, answer: Answer, again: list[Row]) -> list[Chunk]:
+        """Files the outcome of each row; returns the smaller chunks in which rows must be sent to find a culprit."""
+        items = answer.body
+        if answer.status != 200:
+            error = errors.classify(items, status=answer.status, object_=chunk.rows[0].write.object)
+            if isinstance(error, Rejected) and len(chunk.rows) > 1:
+                return chunk.halves()
+            if isinstance(error, RecordGone):
+                error = SchemaDrift(SYSTEM, error.code, error.detail, "Deploy the object and its key field.")
+            again += self._note(chunk.rows, error)
+            return []
+        if not isinstance(items, list) or len(items) != len(chunk.rows):
+            unclear = Unreadable(SYSTEM, "collection", "the answer does not fit the rows.", certain=False)
+            self._note(chunk.rows, unclear)
+            return []
+        burdened: list[Row] = []
+        for row, item in zip(chunk.rows, items, strict=True):
+            outcome = self._results[row.place] = _outcome(row, item)
+            if isinstance(outcome, Transient) or self._clashes(row, outcome):
+                again.append(row)
+            elif isinstance(outcome, RemoteError) and _shared(outcome):
+                burdened.append(row)
+        if len(burdened) < 2:
+            return []
+        self._pace.shrink()
+        return Chunk(tuple(burdened)).halves()
+
+    def _clashes(self, row: Row, outcome: Receipt | RemoteError) -> bool:
+        """Two writers create the same key at the same moment: the second is refused, and finds the record on its next try."""
+        if (
+            row.how is not How.UPSERT
+            or not isinstance(outcome, Rejected)
+            or outcome.code != "DUPLICATE_VALUE"
+            or row.group[2] not in outcome.detail
+            or row.place in self._clashed
+        ):
+            return False
+        self._clashed.add(row.place)
+        return True
+
+
+def _how(write: Write) -> How:
+    if write.target:
+        return How.UPDATE
+    return How.UPSERT if write.key else How.CREATE
+
+
+def _record(row: Row) -> dict[str, Value]:
+    write = row.write
+    record: dict[str, Value] = {"attributes": {"type": write.object}, **write.fields}
+    if row.how is How.UPDATE and write.target:
+        record["id"] = write.target.id
+    elif row.how is How.UPSERT and write.key:
+        record[write.key[0]] = write.key[1]
+    return record
+
+
+def _outcome(row: Row, item: Record) -> Receipt | RemoteError:
+    write = row.write
+    if item.get("success") and (item.get("id") or write.target):
+        return Receipt(
+            write.target or ref(write.object, str(item["id"])), created=bool(item.get("created", row.how is How.CREATE))
+        )
+    error = errors.classify(item.get("errors"), status=200, object_=write.object, target=write.target, row=True)
+    if row.how is How.DELETE and isinstance(error, RecordGone) and write.target:
+        return Receipt(write.target)
+    return error
+
+
+def _shared(error: RemoteError) -> bool:
+    """Whether a row may have failed only because of others in its transaction."""
+    return error.code == "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY" or errors.is_too_heavy(error)
+
+
+def _turns(rows: Iterable[Row]) -> Iterable[list[Row]]:
+    """The rows in their order, parted so that no record is written twice in one turn."""
+    times = Counter[tuple[str, ...]]()
+    turns: dict[int, list[Row]] = {}
+    for row in rows:
+        turns.setdefault(times[row.identity], []).append(row)
+        times[row.identity] += 1
+    return turns.values()
+
+
+def _chunks(rows: Sequence[Row], size: int) -> list[Chunk]:
+    groups: dict[tuple[How, str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.group, []).append(row)
+    length = min(COLLECTION, size)
+    return [
+        Chunk(tuple(group[start : start + length]))
+        for group in groups.values()
+        for start in range(0, len(group), length)
+    ]
+
+
+def _rows(chunks: Iterable[Chunk]) -> list[Row]:
+    return [row for chunk in chunks for row in chunk.rows]
+
+
+def _unsent(error: RemoteError) -> RemoteError:
+    """The same error for rows that were never sent."""
+    return type(error)(SYSTEM, error.code, error.detail, error.way_out, retry_after=error.retry_after)

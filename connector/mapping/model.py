@@ -1,0 +1,305 @@
+"""The shape of a mapping file (`mappings/*.yaml`) as pydantic models. Strict: an unknown key is an error.
+
+YAML names things, it never computes: fields, transforms, rules, templates of named fields.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal, Self, TypeAlias
+
+from pydantic import Field, model_validator
+
+from connector.mapping.places import Region, Zone
+from connector.mapping.source import Strict
+
+
+class Direction(StrEnum):
+    TO_CRM = "to_crm"
+    TO_PLATFORM = "to_platform"
+    BOTH = "both"
+
+
+class Rule(StrEnum):
+    """Who wins when both sides changed the same field to different values."""
+
+    CRM = "crm"
+    PLATFORM = "platform"
+    NEWEST = "newest"
+    FILL_BLANK = "fill_blank"
+    UNION = "union"
+    HOLD = "hold"
+
+
+class Blank(StrEnum):
+    """What an emptied value does: `ignore` leaves the other side as it is, `clear` empties it too."""
+
+    IGNORE = "ignore"
+    CLEAR = "clear"
+
+
+Scalar: TypeAlias = str | int | float | bool | None
+TransformStep: TypeAlias = str | dict[str, dict[str, object]]
+
+
+SOURCES = ("platform", "template", "constant", "link")
+
+
+class FieldMapping(Strict):
+    """One line: a CRM field and what it is tied to.
+
+    Exactly one of `platform`, `template`, `constant` and `link` says what the CRM field holds.
+    """
+
+    crm: Annotated[str, Field(description="CRM field, or a path to a readable one such as Owner.Name")]
+    platform: Annotated[
+        str | None, Field(description="canonical platform field, for example phone or attributes.tier")
+    ] = None
+    template: Annotated[str | None, Field(description="text with {named fields}; one way, to the CRM")] = None
+    constant: Annotated[Scalar, Field(description="a fixed value; one way, to the CRM")] = None
+    link: Annotated[Literal["person", "conversation"] | None, Field(description="the CRM id of the linked record")] = (
+        None
+    )
+    of: Annotated[
+        str | None,
+        Field(
+            description="with link: only when the linked record is of this CRM object; "
+            "among the lines of persons: only for records of this CRM object"
+        ),
+    ] = None
+    with_person: Annotated[
+        str | None, Field(description="with link: only when the person's CRM record is of this object")
+    ] = None
+    direction: Direction = Direction.TO_CRM
+    rule: Annotated[Rule | None, Field(description="conflict rule; needed where direction is both")] = None
+    transform: Annotated[
+        TransformStep | list[TransformStep] | None,
+        Field(description="a transform by name, with parameters, or a chain of them"),
+    ] = None
+    values: Annotated[dict[str, Scalar] | None, Field(description="value map: platform value to CRM value")] = None
+    default: Annotated[
+        Scalar,
+        Field(description="stands for a blank value: of the CRM where direction is to_platform, else of the platform"),
+    ] = None
+    required: Annotated[bool, Field(description="a record without a value here is held, not written")] = False
+    blank: Blank = Blank.IGNORE
+    on: Annotated[Literal["create", "always"], Field(description="create: written once, when the record is made")] = (
+        "always"
+    )
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        sources = [name for name in SOURCES if getattr(self, name) is not None]
+        if len(sources) != 1:
+            found = " and ".join(sources) or "none of them"
+            raise ValueError(f"a line needs exactly one of {', '.join(SOURCES)}; here is {found}")
+        source = sources[0]
+        if source != "platform" and self.direction is not Direction.TO_CRM:
+            raise ValueError(f"{source} only goes to the CRM; remove direction or name a platform field")
+        if source != "platform" and self.values is not None:
+            raise ValueError(f"values translates a platform field; it has no meaning with {source}")
+        if source in ("link", "constant") and self.transform is not None:
+            raise ValueError(f"transform has no meaning with {source}")
+        if self.direction is Direction.BOTH and self.rule is None:
+            raise ValueError(f"direction both needs a rule: who wins when both sides changed? One of {', '.join(Rule)}")
+        if self.direction is not Direction.BOTH and self.rule is not None:
+            raise ValueError(f"a rule needs direction both; this line goes {self.direction} only")
+        if self.with_person is not None and self.link is None:
+            raise ValueError("with_person belongs to a link")
+        if self.on == "create" and self.direction is not Direction.TO_CRM:
+            raise ValueError("on: create is for lines that go to_crm")
+        if self.required and self.direction is Direction.TO_PLATFORM:
+            raise ValueError("required is for lines that go to the CRM")
+        return self
+
+
+def is_date(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+class Condition(Strict):
+    """One test of one named field. Give exactly one."""
+
+    is_: Annotated[Scalar | list[Scalar], Field(alias="is", description="equal to this value, or to one of these")] = (
+        None
+    )
+    contains: Annotated[str | None, Field(description="text contains, upper and lower case alike")] = None
+    any_of: Annotated[list[str] | None, Field(description="a set such as tags has one of these")] = None
+    before: Annotated[str | None, Field(description="a time before this date (UTC)")] = None
+    present: Annotated[bool | None, Field(description="true: has a value; false: has none")] = None
+
+    @model_validator(mode="after")
+    def _one_test(self) -> Self:
+        tests = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(tests) != 1:
+            raise ValueError("a condition has exactly one of is, contains, any_of, before, present")
+        if self.before is not None and not is_date(self.before):
+            raise ValueError(f"before needs a date or a time such as 2026-01-31, not {self.before!r}")
+        return self
+
+
+class Filter(Strict):
+    """A named rule; the first whose conditions all hold decides. No rule holds: the record comes in."""
+
+    name: str
+    when: Annotated[
+        dict[str, Condition], Field(description="field of the message, conversation.* or person.*: condition")
+    ]
+    take: Annotated[bool, Field(description="true: comes in, false: stays out")]
+
+
+class Through(Strict):
+    """Evidence kept in a record of its own that points at the person (`Social_Identity__c`)."""
+
+    object: str
+    field: str
+    person: Annotated[tuple[str, ...], Field(description="its fields that hold the person's CRM id")]
+
+
+class Evidence(Strict):
+    """One kind of evidence that a platform person and a CRM record are the same."""
+
+    name: str
+    platform: Annotated[str, Field(description="field of the person: identity_keys, email, phone, handle, name, ...")]
+    crm: Annotated[tuple[str, ...], Field(description="CRM fields compared with it")] = ()
+    through: Through | None = None
+    compare: Literal["exact", "email", "phone", "handle", "name"] = "exact"
+    weight: Annotated[int, Field(ge=1, le=100, description="points when it agrees")]
+    against: Annotated[
+        int, Field(ge=0, le=100, description="points taken off when both sides have a value and differ")
+    ] = 0
+    search: Annotated[
+        bool, Field(description="candidates are looked up by it; false: it only adds or takes points")
+    ] = True
+
+    @property
+    def weak(self) -> bool:
+        """Names are shared and handles change hands: they may add points, never link by themselves."""
+        return self.compare in ("name", "handle") or self.platform in ("name", "first_name", "last_name", "handle")
+
+    @model_validator(mode="after")
+    def _compares_something(self) -> Self:
+        if not self.crm and self.through is None:
+            raise ValueError(f"evidence {self.name} compares with nothing; give crm fields, or through")
+        return self
+
+
+class Match(Strict):
+    """Points needed. At `link_at` and `margin` clear of the runner-up: link. From `hold_at`: a person decides."""
+
+    link_at: Annotated[int, Field(ge=1)] = 80
+    hold_at: Annotated[int, Field(ge=1)] = 30
+    margin: Annotated[int, Field(ge=0)] = 20
+    evidence: Annotated[tuple[Evidence, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _needs_strong_evidence(self) -> Self:
+        if self.hold_at > self.link_at:
+            raise ValueError(f"hold_at {self.hold_at} is above link_at {self.link_at}; nothing would ever be held")
+        weak = [evidence for evidence in self.evidence if evidence.weak]
+        if sum(evidence.weight for evidence in weak) >= self.link_at:
+            names = " and ".join(evidence.name for evidence in weak)
+            raise ValueError(
+                f"{names} alone would reach link_at {self.link_at}: many people share a name and handles change hands; "
+                "give them lower weights"
+            )
+        return self
+
+
+class Key(Strict):
+    """The CRM's external id field that makes a write repeatable, and how its value is put together."""
+
+    field: str
+    template: str
+
+
+class Persons(Strict):
+    object: Annotated[str, Field(description="CRM object in which a new person is created")]
+    also: Annotated[
+        tuple[str, ...], Field(description="other CRM objects in which persons are looked up, for example Lead")
+    ] = ()
+    key: Key
+    match: Match
+    nobody: Annotated[
+        Literal["create", "lead", "hold", "skip"], Field(description="what to do when no CRM record matches")
+    ] = "create"
+    lead: Annotated["LeadTarget | None", Field(description="needed where nobody is lead")] = None
+    filters: tuple[Filter, ...] = ()
+    fields: tuple[FieldMapping, ...]
+
+    @model_validator(mode="after")
+    def _lead_is_told(self) -> Self:
+        if self.nobody == "lead" and self.lead is None:
+            raise ValueError("nobody: lead needs a lead section that says how a lead is made")
+        return self
+
+
+class LeadTarget(Strict):
+    """The object for `nobody: lead`; `fields` are added to those of persons (a Lead needs a Company)."""
+
+    object: str = "Lead"
+    key: Key
+    fields: tuple[FieldMapping, ...] = ()
+
+
+class Identities(Strict):
+    object: str
+    key: Key
+    fields: tuple[FieldMapping, ...]
+
+
+class Conversations(Strict):
+    object: str
+    key: Key
+    filters: tuple[Filter, ...] = ()
+    fields: tuple[FieldMapping, ...]
+
+
+class Messages(Strict):
+    object: str
+    key: Key
+    filters: tuple[Filter, ...] = ()
+    deleted: Annotated[
+        Literal["mark", "blank", "remove"],
+        Field(
+            description="a message deleted on the network: mark keeps its text, blank drops the text, remove deletes the record"
+        ),
+    ] = "mark"
+    fields: tuple[FieldMapping, ...]
+
+
+class ReplyOutcome(Strict):
+    """Where a reply that never left is told so, in the CRM's own words."""
+
+    status: str
+    failed: str
+    held: str
+    error: str
+
+
+class Replies(Strict):
+    object: str
+    when: Annotated[dict[str, Scalar], Field(description="a record with these values is a reply to send")]
+    conversation: Annotated[str, Field(description="CRM field that points at the conversation record")]
+    text: str
+    transform: TransformStep | list[TransformStep] | None = None
+    outcome: ReplyOutcome
+    fields: Annotated[tuple[FieldMapping, ...], Field(description="what comes back from the sent message")]
+
+
+class Mapping(Strict):
+    version: Literal[1]
+    platform: str
+    crm: str
+    zone: Annotated[Zone, Field(description="time zone of dates and times in texts")] = "UTC"
+    region: Annotated[
+        Region, Field(description="country of phone numbers written without a prefix, for example NL")
+    ] = "US"
+    persons: Persons
+    identities: Identities | None = None
+    conversations: Conversations | None = None
+    messages: Messages
+    replies: Replies | None = None

@@ -1,0 +1,250 @@
+"""Transforms of text: length, HTML, Markdown. Pure."""
+
+import html
+import re
+from collections.abc import Hashable
+from typing import ClassVar, Final
+from zoneinfo import ZoneInfo
+
+from bs4 import BeautifulSoup
+from bs4.element import NavigableString, PreformattedString, Tag
+from markdown_it import MarkdownIt
+from markdown_it.tree import SyntaxTreeNode
+from pydantic import Field, field_validator
+
+from connector.mapping.cut import clean, cut, units
+from connector.mapping.lenses import Base, Surroundings
+from connector.mapping.template import parse_template, show
+from connector.model import Fields, Value
+
+UTC_ZONE: Final = ZoneInfo("UTC")
+
+
+class Text(Base):
+    """Text, cleaned as CRMs do (line ends, control characters, outer white space), cut at `limit` UTF-16 units.
+    `more` is added to a cut text; it may name fields, for example `… [cut, full text: {url}]`."""
+
+    loss: ClassVar[str] = (
+        "Control characters and outer white space; everything beyond `limit`, which the text then says itself."
+    )
+    type: ClassVar[str] = "text"
+    limit: int | None = Field(None, ge=1, description="longest result, in UTF-16 units")
+    more: str = Field("…", description="text with {names}, put at the end of a cut text")
+    _zone: ZoneInfo = UTC_ZONE
+
+    @field_validator("more")
+    @classmethod
+    def _readable(cls, more: str) -> str:
+        parse_template(more, UTC_ZONE)
+        return more
+
+    def settle(self, around: Surroundings) -> "Text":
+        settled = self.model_copy()
+        settled._zone = ZoneInfo(around.zone)
+        return settled
+
+    def to(self, value: Value, names: Fields) -> Value:
+        text = clean(show(value))
+        if self.limit is not None and units(text) > self.limit:
+            text = cut(text, self.limit, parse_template(self.more, self._zone).render(names))
+        return text
+
+    def back(self, value: Value) -> Value:
+        return clean(show(value))
+
+    def key(self, value: Value) -> Hashable:
+        return clean(show(value))
+
+
+class HtmlToText(Base):
+    """The platform's text is HTML, the CRM's is plain; paragraphs, lists and links stay readable."""
+
+    loss: ClassVar[str] = "Formatting and pictures; a link keeps its address in brackets."
+    type: ClassVar[str] = "text"
+
+    def to(self, value: Value, names: Fields) -> Value:
+        return html_to_text(show(value))
+
+    def back(self, value: Value) -> Value:
+        return text_to_html(show(value))
+
+    def key(self, value: Value) -> Hashable:
+        return html_to_text(show(value))
+
+
+class TextToHtml(Base):
+    """The platform's text is plain, the CRM's field holds HTML; what was typed is shown literally."""
+
+    loss: ClassVar[str] = "Tabs and no-break spaces become spaces; formatting made in the CRM does not come back."
+    type: ClassVar[str] = "text"
+
+    def to(self, value: Value, names: Fields) -> Value:
+        return text_to_html(show(value))
+
+    def back(self, value: Value) -> Value:
+        return html_to_text(show(value))
+
+    def key(self, value: Value) -> Hashable:
+        return html_to_text(text_to_html(show(value)))
+
+
+class MarkdownToText(Base):
+    """The platform's text is Markdown, the CRM's is plain. To the platform the text is escaped, see `markdown_escape`."""
+
+    loss: ClassVar[str] = "Formatting; a link keeps its address in brackets. More than one blank line becomes one."
+    type: ClassVar[str] = "text"
+
+    def to(self, value: Value, names: Fields) -> Value:
+        return markdown_to_text(show(value))
+
+    def back(self, value: Value) -> Value:
+        return markdown_escape(show(value))
+
+    def key(self, value: Value) -> Hashable:
+        return markdown_to_text(show(value))
+
+
+class MarkdownEscape(MarkdownToText):
+    """For replies: the customer sees exactly what was typed in the CRM. Markdown signs and the openers of Liquid
+    templates (`{{`, `{%`) are escaped, so that neither formats, fills in or hides anything."""
+
+
+BLANKS: Final = re.compile(r"[ \t\n]+")
+PARAGRAPHS: Final = frozenset(("p", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "table", "pre", "blockquote"))
+LINES: Final = frozenset(("div", "li", "tr", "section", "article", "header", "footer", "address", "dt", "dd", "hr"))
+SILENT: Final = frozenset(("script", "style", "head", "title", "template"))
+LINE: Final = "\x01"
+PARAGRAPH: Final = "\x02"
+
+
+def html_to_text(value: str) -> str:
+    """What a reader of the page sees. Line and paragraph boundaries are marked by control characters on the way, which
+    `clean` keeps out of the input."""
+    out: list[str] = []
+    stack: list[object] = [BeautifulSoup(clean(value), "html.parser")]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, str) and not isinstance(node, NavigableString):
+            out.append(node)
+        elif isinstance(node, NavigableString):
+            if not isinstance(node, PreformattedString):
+                preserved = node.find_parent("pre") is not None
+                out.append(str(node) if preserved else BLANKS.sub(" ", str(node)))
+        elif isinstance(node, Tag) and node.name not in SILENT:
+            before, after = _around(node)
+            out.append(before)
+            stack.append(after)
+            stack.extend(reversed(list(node.children)))
+    text = "".join(out)
+    text = re.sub(r" *([\x01\x02](?:[ \x01\x02])*)", lambda m: "\n\n" if PARAGRAPH in m[1] else "\n", text)
+    text = re.sub(r" *\n *", "\n", text)
+    return clean(text.replace("\xa0", " "))
+
+
+def _around(tag: Tag) -> tuple[str, str]:
+    """What stands before and after the content of a tag."""
+    if tag.name == "br":
+        return "\n", ""
+    if tag.name == "a":
+        href = str(tag.get("href") or "")
+        shown = tag.get_text().strip()
+        extra = href.startswith(("http://", "https://")) and href.rstrip("/") != shown.rstrip("/")
+        return "", f" ({href})" if extra else ""
+    boundary = PARAGRAPH if tag.name in PARAGRAPHS else LINE if tag.name in LINES else ""
+    return boundary + ("- " if tag.name == "li" else ""), boundary or (" " if tag.name in ("td", "th") else "")
+
+
+def text_to_html(text: str) -> str:
+    escaped = html.escape(clean(text).replace("\t", " ").replace("\xa0", " "), quote=False)
+    return re.sub(r"(?<=[ \n]) | (?=\n)", "&nbsp;", escaped).replace("\n", "<br>")
+
+
+MARKDOWN: Final = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"])
+
+
+def markdown_to_text(text: str) -> str:
+    """What a reader of the rendered Markdown sees, as plain text."""
+    return _tidy(_blocks(SyntaxTreeNode(MARKDOWN.parse(clean(text))).children, "\n\n"))
+
+
+def _tidy(text: str) -> str:
+    """No white space at line ends, no two blank lines in a row: what Markdown cannot show."""
+    lines = "\n".join(line.rstrip() for line in clean(text).split("\n"))
+    return re.sub(r"\n{3,}", "\n\n", lines)
+
+
+def _blocks(nodes: list[SyntaxTreeNode], gap: str) -> str:
+    return gap.join(_block(node) for node in nodes)
+
+
+def _block(node: SyntaxTreeNode) -> str:
+    kind = node.type
+    if kind in ("fence", "code_block"):
+        return node.content.rstrip("\n")
+    if kind == "hr":
+        return "---"
+    if kind in ("bullet_list", "ordered_list"):
+        first = int(str(node.attrs.get("start", 1)))
+        signs = ("-" if kind == "bullet_list" else f"{first + index}." for index in range(len(node.children)))
+        items = (_blocks(item.children, "\n").replace("\n", "\n  ") for item in node.children)
+        return "\n".join(f"{sign} {item}" for sign, item in zip(signs, items, strict=True))
+    if kind == "blockquote":
+        return "\n".join(f"> {line}".rstrip() for line in _blocks(node.children, "\n\n").split("\n"))
+    if kind in ("thead", "tbody", "table"):
+        return _blocks(node.children, "\n")
+    if kind == "tr":
+        return _blocks(node.children, " | ")
+    return _inline(node.children)
+
+
+def _inline(nodes: list[SyntaxTreeNode]) -> str:
+    return "".join(_piece(node) for node in nodes)
+
+
+def _piece(node: SyntaxTreeNode) -> str:
+    if node.type in ("text", "code_inline", "text_special"):
+        return node.content
+    if node.type in ("softbreak", "hardbreak"):
+        return "\n"
+    if node.type == "image":
+        return f"{node.content} ({node.attrs.get('src', '')})".strip()
+    inner = _inline(node.children)
+    if node.type == "link":
+        href = str(node.attrs.get("href", ""))
+        return inner if href.removeprefix("mailto:") == inner else f"{inner} ({href})"
+    return inner
+
+
+ALWAYS: Final = re.compile(r"[\\`*~\[\]<{%|]")
+UNDERSCORES: Final = re.compile(r"(?<!_)_+(?!_)")
+ENTITY: Final = re.compile(r"&(?=#?[0-9A-Za-z]+;)")
+BLOCK_START: Final = re.compile(r"(?:[-+](?=\s|$)|-(?=[-\s]*$)|=(?==*\s*$)|#(?=#{0,5}(?:\s|$))|>|:(?=[-:\s]*$))")
+NUMBER_START: Final = re.compile(r"(\d{1,9})([.)])(?=\s|$)")
+
+
+def markdown_escape(text: str) -> str:
+    """Markdown that renders as the text itself, with no Liquid opener in it.
+
+    Signs that only count at the start of a line are escaped only there, and underscores inside a word stay, so that
+    the escaped text can still be read. Leading white space becomes a character reference: Markdown would drop it.
+    """
+    return "\n".join(_escape_line(line) for line in _tidy(text).split("\n"))
+
+
+def _escape_line(line: str) -> str:
+    body = line.lstrip()
+    indent = line[: len(line) - len(body)]
+    start = BLOCK_START.match(body)
+    number = NUMBER_START.match(body)
+    body = ENTITY.sub(r"\\&", ALWAYS.sub(lambda m: "\\" + m[0], body))
+    body = UNDERSCORES.sub(lambda m: m[0] if _inside_word(m) else m[0].replace("_", "\\_"), body)
+    if start:
+        body = "\\" + body
+    elif number:
+        body = f"{number[1]}\\{body[len(number[1]) :]}"
+    return "".join(f"&#{ord(character)};" for character in indent) + body
+
+
+def _inside_word(match: re.Match[str]) -> bool:
+    text, start, end = match.string, match.start(), match.end()
+    return start > 0 and end < len(text) and text[start - 1].isalnum() and text[end].isalnum()

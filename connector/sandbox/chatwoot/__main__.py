@@ -1,0 +1,59 @@
+"""`python -m connector.sandbox.chatwoot`: serve the sandbox until SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from connector.sandbox.chatwoot.app import build
+from connector.sandbox.chatwoot.world import ACCOUNT_ID
+
+
+class Server(uvicorn.Server):
+    """Writes the file that tells others where the sandbox is, once it can answer."""
+
+    def __init__(self, config: uvicorn.Config, announcement: Path, url: str) -> None:
+        super().__init__(config)
+        self.announcement, self.url = announcement, url
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        content = json.dumps({"url": self.url, "pid": os.getpid(), "account_id": ACCOUNT_ID})
+        # Written aside and renamed: a reader that polls for the file never sees half of it.
+        aside = self.announcement.with_suffix(".tmp")
+        aside.write_text(content)
+        aside.replace(self.announcement)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m connector.sandbox.chatwoot")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--dir", type=Path, required=True, help="state, tokens and chatwoot.json go here")
+    options = parser.parse_args()
+    options.dir.mkdir(parents=True, exist_ok=True)
+    announcement = options.dir / "chatwoot.json"
+    announcement.unlink(missing_ok=True)
+
+    listener = socket.create_server((options.host, options.port))
+    # asyncio does this only for sockets it made itself; without it every answer waits 40 ms for the client's late ACK.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    url = f"http://{options.host}:{listener.getsockname()[1]}"
+    config = uvicorn.Config(build(options.dir), log_level="warning", proxy_headers=False, timeout_graceful_shutdown=2)
+    # uvicorn finishes its work on SIGTERM and then raises the signal again, for whoever handled it before.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        Server(config, announcement, url).run(sockets=[listener])
+    finally:
+        announcement.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""`python -m connector.sandbox.salesforce`: serve one org over HTTPS until SIGTERM."""
+
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from connector.sandbox.salesforce.app import TRANSPORT, Gateway
+from connector.sandbox.salesforce.org import Org
+from connector.sandbox.salesforce.sfdx import SourceError
+from connector.sandbox.salesforce.tls import certificate
+
+ADDRESS_FILE = "salesforce.json"
+
+
+class _Protocol(HttpToolsProtocol):
+    """Hands the connection to the application, which cuts it when a scripted failure says so."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope[TRANSPORT] = self.transport  # type: ignore[literal-required]
+
+
+class _Server(uvicorn.Server):
+    """Announces the address once requests are answered, and takes it back at the end."""
+
+    def __init__(self, config: uvicorn.Config, announcement: Path, url: str) -> None:
+        super().__init__(config)
+        self._announcement, self._url = announcement, url
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        # Written aside and renamed: whoever waits for the file never reads half of it.
+        aside = self._announcement.with_suffix(".tmp")
+        aside.write_text(json.dumps({"url": self._url, "pid": os.getpid()}))
+        aside.replace(self._announcement)
+        print(f"Salesforce sandbox: {self._url}", flush=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._announcement.unlink(missing_ok=True)
+        await super().shutdown(sockets)
+
+
+def main(
+    directory: Annotated[Path, typer.Option("--dir", help="Where state, certificates and secrets are kept.")],
+    host: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 0,
+    schema: Annotated[
+        Path | None, typer.Option(help="Folder with sfdx-project.json; default: the one shipped.")
+    ] = None,
+) -> None:
+    """Serve a local stand-in of a Salesforce org over HTTPS."""
+    if host not in ("127.0.0.1", "localhost"):
+        raise typer.BadParameter("the sandbox listens on loopback only: 127.0.0.1 or localhost", param_hint="--host")
+    # The server stops by itself on SIGTERM and then raises the signal again: end as a success, not as a kill.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        org = Org(directory, schema)
+    except SourceError as error:
+        raise typer.BadParameter(str(error), param_hint="--schema") from error
+    chain, key = certificate(directory)
+    listener = socket.create_server((host, port))
+    # asyncio does this for sockets it makes itself: without it each answer waits 40 ms for a delayed acknowledgement.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    url = f"https://{host}:{listener.getsockname()[1]}"
+    config = uvicorn.Config(
+        Gateway(org, url),
+        http=_Protocol,
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        ssl_certfile=chain,
+        ssl_keyfile=key,
+        server_header=False,
+        timeout_graceful_shutdown=2,
+    )
+    try:
+        _Server(config, directory / ADDRESS_FILE, url).run(sockets=[listener])
+    finally:
+        org.store.flush()
+        org.store.close()
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,196 @@
+"""Opens the database, brings its schema up to date, and runs transactions. One code path for SQLite and PostgreSQL."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    Executable,
+    RowMapping,
+    Table,
+    create_engine,
+    event,
+    make_url,
+    select,
+    text,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from connector.errors import StoreError
+from connector.store.schema import leases
+
+T = TypeVar("T")
+
+WAY_OUT_URL = "Use sqlite:////folder/connector.db or postgresql://user@host/database."
+
+BUSY_SECONDS = 30
+"""How long SQLite waits for another writer. Our longest transaction (one plan) takes a second or two."""
+
+CHUNK = 2000
+"""Values of one IN list. SQLite takes 32,766 parameters in one statement ("Implementation limits for SQLite"), PostgreSQL
+65,535 (16-bit count in the Bind message); the largest query here repeats the list three times."""
+
+MIGRATION_LOCK = 0x636F6E6E
+"""Number of the PostgreSQL advisory lock under which the schema is changed; any constant of our own will do."""
+
+
+def connect(url: str) -> Engine:
+    """Raises StoreError when the URL does not name a database that this program can use."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise StoreError("The store's URL cannot be read.", WAY_OUT_URL) from None
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        return _sqlite(parsed)
+    if backend in ("postgresql", "postgres"):
+        return create_engine(parsed.set(drivername="postgresql+psycopg"), hide_parameters=True, pool_pre_ping=True)
+    raise StoreError(f"The store cannot be kept in {backend}.", WAY_OUT_URL)
+
+
+def _sqlite(url: URL) -> Engine:
+    if url.database and url.database != ":memory:":
+        path = Path(url.database)
+        if not path.parent.is_dir():
+            raise StoreError(
+                f"The folder of the store, {path.parent}, does not exist.", "Create it, or correct the URL."
+            )
+        if not path.exists():
+            # The file holds customers' messages: nobody but its owner may read it, whatever the umask says.
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = FULL")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # Two writers that both begin as readers each hold what the other waits for, and SQLite fails one of them at
+        # once. A writer therefore takes the write lock at its beginning, where it can wait for it.
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def migrate(engine: Engine) -> None:
+    """Brings the schema to this program's version. Raises StoreError, changing nothing, when the database is newer."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    script = ScriptDirectory.from_config(config)
+    with transaction(engine, writes=True) as db:
+        if db.dialect.name == "postgresql":
+            # Two daemons start on an empty database at once: the second waits here, then finds the work done.
+            db.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
+        current = MigrationContext.configure(db).get_current_revision()
+        if current == script.get_current_head():
+            return
+        if current is not None and current not in {step.revision for step in script.walk_revisions()}:
+            raise StoreError(
+                f"The store has schema version {current}, which this program does not know: a newer version wrote it.",
+                "Install that version again, or restore the backup taken before the upgrade.",
+            )
+        config.attributes["connection"] = db
+        command.upgrade(config, "head")
+
+
+@contextmanager
+def transaction(engine: Engine, *, writes: bool) -> Iterator[Connection]:
+    """Commits at the end, rolls back on any error. Database errors come out as StoreError, without the row's values."""
+    try:
+        with engine.execution_options(**_options(engine, writes)).begin() as db:
+            yield db
+    except IntegrityError as error:
+        raise StoreError(
+            f"The store refused a row that would break one of its rules: {error.orig}",
+            "Nothing was stored. If it happens again, report it with this message.",
+        ) from error
+    except OperationalError as error:
+        raise StoreError(
+            f"The store cannot be used now: {error.orig}",
+            "Check that the database runs, has space, and is not locked by another program.",
+        ) from error
+    except SQLAlchemyError as error:
+        raise StoreError(f"The store failed: {error}", "Nothing was stored. Report it with this message.") from error
+
+
+def _options(engine: Engine, writes: bool) -> dict[str, Any]:
+    """Several queries of one reading transaction show one moment; SQLite does so by itself."""
+    if engine.dialect.name == "postgresql" and not writes:
+        return {"isolation_level": "REPEATABLE READ"}
+    return {"writes": writes}
+
+
+def chunks(values: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
+    rest = iter(values)
+    while chunk := list(islice(rest, size)):
+        yield chunk
+
+
+def insert(db: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """An insert that knows ON CONFLICT; both databases have the same words for it."""
+    return postgresql.insert(table) if db.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def upsert(db: Connection, table: Table, rows: Sequence[dict[str, Any]], **changed: Any) -> None:
+    """Inserts rows or, where the primary key is there already, replaces the other columns (`changed`: by this instead)."""
+    if not rows:
+        return
+    keys = [column.name for column in table.primary_key.columns]
+    statement = insert(db, table)
+    values = {name: statement.excluded[name] for name in rows[0] if name in table.c and name not in keys}
+    db.execute(statement.on_conflict_do_update(index_elements=keys, set_={**values, **changed}), rows)
+
+
+class Scoped:
+    """The tables of one connection: reads in a consistent view, writes under the lease's fence if one was taken."""
+
+    def __init__(
+        self, engine: Engine, connection: str, clock: Callable[[], datetime], token: Callable[[], str]
+    ) -> None:
+        self.connection = connection
+        self.fence: int | None = None
+        self._engine = engine
+        self._clock = clock
+        self._token = token
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with transaction(self._engine, writes=False) as db:
+            yield db
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        # Engine A stalls (a suspended laptop, a long pause) past its lease; engine B takes the lease and goes on. When
+        # A wakes it still believes it is the only one, so what it writes must fail: B raised the fence, and the row stays
+        # locked until A's transaction ends, so that B cannot take over in the middle of it either.
+        with transaction(self._engine, writes=True) as db:
+            if self.fence is not None:
+                query = select(leases.c.fence).where(leases.c.connection == self.connection).with_for_update(read=True)
+                if db.scalar(query) != self.fence:
+                    raise StoreError(
+                        f"Another process has taken over the connection {self.connection}; nothing was written.",
+                        "Run one engine per connection, or stop this one.",
+                    )
+            yield db
+
+    def _rows(self, query: Executable) -> list[RowMapping]:
+        with self._reading() as db:
+            return list(db.execute(query).mappings())

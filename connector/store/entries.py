@@ -1,0 +1,185 @@
+"""What goes into the store and comes out of it beside the words of `connector.model`. Frozen rows, no SQL."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from connector.model import (
+    Action,
+    Decision,
+    Fact,
+    Fields,
+    HoldType,
+    Intent,
+    IntentState,
+    Kind,
+    Link,
+    Receipt,
+    Ref,
+    Side,
+    Snapshot,
+    State,
+)
+
+States = Mapping[Ref, tuple[State, str]]
+"""The new account of messages: platform ref of the message to state and reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What one side of a pair showed; the snapshot of a link that has no id yet."""
+
+    side: Side
+    version: str | None
+    fields: Fields
+    unread: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NewLink:
+    """A pair that is the same thing from now on. Where that very pair is linked already, only its snapshots are stored."""
+
+    kind: Kind
+    platform: Ref
+    crm: Ref
+    why: tuple[str, ...] = ()
+    snapshots: tuple[Shown, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NewHold:
+    type: HoldType
+    subject: Ref
+    question: str
+    details: Fields
+    field: str = ""
+    intent: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRow:
+    """A decision about the pair (`crm` None while it has no counterpart), taken because of the news in `source`."""
+
+    kind: Kind
+    platform: Ref
+    crm: Ref | None
+    decision: Decision
+    source: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """A whole plan as the journal takes it: all of it or nothing.
+
+    `ended` is (link id, reason), `moved` (link id, new CRM ref, reason), `closed_holds` (hold id, choice, by, why).
+    `clean` holds the version the plan looked at: news that arrived since keeps the record dirty.
+    """
+
+    intents: Sequence[Action] = ()
+    links: Sequence[NewLink] = ()
+    ended: Sequence[tuple[int, str]] = ()
+    moved: Sequence[tuple[int, Ref, str]] = ()
+    snapshots: Sequence[Snapshot] = ()
+    states: States = field(default_factory=dict)
+    holds: Sequence[NewHold] = ()
+    closed_holds: Sequence[tuple[int, str, str, str]] = ()
+    decisions: Sequence[DecisionRow] = ()
+    clean: Mapping[Ref, str] = field(default_factory=dict)
+    redo: Sequence[Ref] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Journaled:
+    """`intents` were new and are in journal order; `skipped` are the keys that the journal already knew; `links` answers
+    `Entries.links` in their order."""
+
+    intents: list[Intent]
+    skipped: list[str]
+    links: list[Link]
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """One landed write. `links` are the pairs it made or confirmed, with what both sides show now (a `send` makes two:
+    the message and the reply); `snapshots` those of links known by id; `states` the account of its message. Snapshots
+    hold the lines that this write brought; the other lines of the stored ones stay. `facts` are the target as it stands
+    after the write."""
+
+    intent: int
+    receipt: Receipt
+    links: tuple[NewLink, ...] = ()
+    snapshots: tuple[Snapshot, ...] = ()
+    states: States = field(default_factory=dict)
+    facts: tuple[Fact, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pins:
+    """What a connection was first used with: account ids, and the digest and key templates of the approved mapping."""
+
+    platform_account: str
+    crm_account: str
+    mapping_digest: str
+    keys: Mapping[str, str]
+    pinned_at: datetime
+    approved_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationStats:
+    """Public messages of a conversation. Times are the texts of the facts (UTC, `2026-01-02T03:04:05Z`)."""
+
+    count: int
+    first_at: str | None
+    last_at: str | None
+    last_direction: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """How many platform messages are in which state, and for which reason."""
+
+    states: Mapping[State, int]
+    reasons: Mapping[tuple[State, str | None], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A stored decision with its time, and the intent that carried it out (None where nothing had to be written)."""
+
+    id: int
+    row: DecisionRow
+    intent: int | None
+    decided_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something an admin or operator has to put right, seen `count` times."""
+
+    scope: str
+    code: str
+    message: str
+    way_out: str
+    count: int
+    first_seen: datetime
+    last_seen: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    id: int
+    kind: str
+    started_at: datetime
+    ended_at: datetime | None
+    summary: Fields | None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Rows of one connection; `links` by (kind, active), `holds` the open ones."""
+
+    facts: Mapping[Kind, int]
+    links: Mapping[tuple[Kind, bool], int]
+    intents: Mapping[IntentState, int]
+    holds: Mapping[HoldType, int]

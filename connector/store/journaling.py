@@ -1,0 +1,251 @@
+"""Writes a whole plan down before anything is sent: links, snapshots, intents, accounts, holds and decisions at once."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from sqlalchemy import Connection, bindparam, or_, select, update
+
+from connector.errors import StoreError
+from connector.model import Intent, Kind, Link, Outcome, Ref, Side, Snapshot, State
+from connector.store import rows
+from connector.store.database import Scoped, chunks, insert, upsert
+from connector.store.entries import DecisionRow, Entries, Journaled, NewHold, NewLink, States
+from connector.store.schema import Word, decisions, facts, holds, intents, links, snapshots
+
+LOOK_AGAIN = "Nothing was stored; plan again on what the store holds now."
+
+
+class Journaling(Scoped):
+    def journal(self, entries: Entries) -> Journaled:
+        """One transaction. Raises StoreError, storing nothing, when the plan no longer fits: an unknown or ended link, a
+        hold that somebody settled in the meantime, a ref that is linked to something else."""
+        with self._writing() as db:
+            self._close_holds(db, entries.closed_holds)
+            self._end_links(db, entries.ended)
+            self._move_links(db, entries.moved)
+            made, shown, clashes = self._link(db, entries.links)
+            if clashes:
+                raise StoreError("; ".join(clashes) + ".", LOOK_AGAIN)
+            self._snap(db, [*shown, *entries.snapshots])
+            journaled, ids = self._add_intents(db, entries)
+            self._set_states(db, entries.states)
+            self._open_holds(db, entries.holds)
+            self._decide(db, entries, ids)
+            self._clean(db, entries.clean)
+            self._redo(db, entries.redo)
+        new = {intent.action.unique for intent in journaled}
+        return Journaled(journaled, [unique for unique in ids if unique not in new], made)
+
+    def _close_holds(self, db: Connection, closed: Iterable[tuple[int, str, str, str]]) -> None:
+        for id_, choice, by, why in closed:
+            # Two admins open the same hold; the second answer must not replace the first, which may be carried out by
+            # now. Only an open hold can be settled.
+            change = (
+                update(holds)
+                .where(holds.c.connection == self.connection, holds.c.id == id_, holds.c.settled_at.is_(None))
+                .values(choice=choice, by=by, why=why, settled_at=self._clock())
+            )
+            if db.execute(change).rowcount != 1:
+                raise StoreError(f"Hold {id_} is not open (any more) in {self.connection}.", LOOK_AGAIN)
+
+    def _end_links(self, db: Connection, ended: Iterable[tuple[int, str]]) -> None:
+        for id_, reason in ended:
+            change = (
+                update(links)
+                .where(links.c.connection == self.connection, links.c.id == id_, links.c.active.is_(True))
+                .values(active=False, ended=reason, ended_at=self._clock())
+            )
+            if db.execute(change).rowcount != 1:
+                raise StoreError(f"Link {id_} is not active (any more) in {self.connection}.", LOOK_AGAIN)
+
+    def _move_links(self, db: Connection, moved: Iterable[tuple[int, Ref, str]]) -> None:
+        mine = (links.c.connection == self.connection, links.c.active.is_(True))
+        for id_, crm, why in moved:
+            reasons = db.scalar(select(links.c.why).where(*mine, links.c.id == id_))
+            if reasons is None:
+                raise StoreError(f"Link {id_} is not active (any more) in {self.connection}.", LOOK_AGAIN)
+            db.execute(update(links).where(*mine, links.c.id == id_).values(crm=str(crm), why=[why, *reasons]))
+
+    def _link(self, db: Connection, new: Sequence[NewLink]) -> tuple[list[Link], list[Snapshot], list[str]]:
+        """Makes the links that are not there yet. Answers all of them in the order of `new` with the snapshots that are to be
+        stored, and describes those that clash with another active link instead."""
+        by_platform: dict[tuple[str, str], str] = {}
+        by_crm: dict[tuple[str, str], str] = {}
+        for column, refs in (
+            (links.c.platform, {str(n.platform) for n in new}),
+            (links.c.crm, {str(n.crm) for n in new}),
+        ):
+            for some in chunks(sorted(refs)):
+                query = select(links.c.kind, links.c.platform, links.c.crm).where(
+                    links.c.connection == self.connection, links.c.active.is_(True), column.in_(some)
+                )
+                for row in db.execute(query).mappings():
+                    by_platform[row["kind"], row["platform"]] = row["crm"]
+                    by_crm[row["kind"], row["crm"]] = row["platform"]
+        fits: list[NewLink] = []
+        missing = []
+        clashes = []
+        for pair in new:
+            kind, platform, crm = pair.kind.value, str(pair.platform), str(pair.crm)
+            has_crm = by_platform.get((kind, platform))
+            has_platform = None if pair.kind is Kind.PERSON else by_crm.get((kind, crm))
+            if has_crm not in (None, crm):
+                clashes.append(f"{platform} cannot be linked to {crm}: it is linked to {has_crm}")
+                continue
+            if has_platform not in (None, platform):
+                clashes.append(f"{crm} cannot be linked to {platform}: it is linked to {has_platform}")
+                continue
+            fits.append(pair)
+            if has_crm is None:
+                by_platform[kind, platform] = crm
+                by_crm[kind, crm] = platform
+                missing.append(
+                    {
+                        "connection": self.connection,
+                        "kind": kind,
+                        "platform": platform,
+                        "crm": crm,
+                        "active": True,
+                        "why": list(pair.why),
+                        "made_at": self._clock(),
+                    }
+                )
+        if missing:
+            db.execute(links.insert(), missing)
+        made = self._active(db, fits)
+        shown = [
+            Snapshot(link.id, one.side, one.version, one.fields, one.unread)
+            for pair, link in zip(fits, made, strict=True)
+            for one in pair.snapshots
+        ]
+        return made, shown, clashes
+
+    def _active(self, db: Connection, pairs: Sequence[NewLink]) -> list[Link]:
+        found = {}
+        for some in chunks(sorted({str(pair.platform) for pair in pairs})):
+            query = select(links).where(
+                links.c.connection == self.connection, links.c.active.is_(True), links.c.platform.in_(some)
+            )
+            for link in map(rows.link_of, db.execute(query).mappings()):
+                found[link.kind, link.platform] = link
+        return [found[pair.kind, pair.platform] for pair in pairs]
+
+    def _snap(self, db: Connection, taken: Sequence[Snapshot]) -> None:
+        upsert(db, snapshots, [rows.snapshot_row(self.connection, snapshot) for snapshot in taken])
+
+    def _add_intents(self, db: Connection, entries: Entries) -> tuple[list[Intent], dict[str, int]]:
+        """The new intents in journal order, and the id of every action's key, old or new."""
+        if not entries.intents:
+            return [], {}
+        now = self._clock()
+        new = [rows.intent_row(self.connection, action, self._token(), now) for action in entries.intents]
+        db.execute(insert(db, intents).on_conflict_do_nothing(index_elements=["connection", "unique"]), new)
+        found = {}
+        for some in chunks(dict.fromkeys(row["unique"] for row in new)):
+            query = select(intents).where(intents.c.connection == self.connection, intents.c.unique.in_(some))
+            for row in db.execute(query).mappings():
+                found[row["unique"]] = row
+        ours = {row["token"] for row in new}
+        journaled = [rows.intent_of(row) for row in found.values() if row["token"] in ours]
+        ids = {row["unique"]: found[row["unique"]]["id"] for row in new}
+        return sorted(journaled, key=lambda intent: intent.id), ids
+
+    def _set_states(self, db: Connection, states: States) -> None:
+        groups = defaultdict(list)
+        for ref, account in states.items():
+            groups[account].append(str(ref))
+        changed = 0
+        for (state, reason), refs in groups.items():
+            for some in chunks(refs):
+                change = (
+                    update(facts)
+                    .where(facts.c.connection == self.connection, facts.c.ref.in_(some))
+                    .values(state=state.value, reason=reason)
+                )
+                changed += db.execute(change).rowcount
+        if changed != len(states):
+            raise StoreError(
+                f"{len(states) - changed} of {len(states)} messages to be accounted for are not in the store.",
+                LOOK_AGAIN,
+            )
+
+    def _open_holds(self, db: Connection, new: Iterable[NewHold]) -> None:
+        for hold in new:
+            row = {
+                "connection": self.connection,
+                "type": hold.type.value,
+                "subject": str(hold.subject),
+                "field": hold.field,
+                "question": hold.question,
+                "details": dict(hold.details),
+                "intent": hold.intent,
+                "opened_at": self._clock(),
+            }
+            statement = insert(db, holds).values(row)
+            db.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["connection", "type", "subject", "field"],
+                    index_where=holds.c.settled_at.is_(None),
+                    set_={name: statement.excluded[name] for name in ("question", "details", "intent")},
+                )
+            )
+
+    def _decide(self, db: Connection, entries: Entries, ids: Mapping[str, int]) -> None:
+        carried = {
+            (action.subject, action.source, action.side): ids[action.unique] for action in reversed(entries.intents)
+        }
+        if entries.decisions:
+            now = self._clock()
+            db.execute(
+                decisions.insert(),
+                [
+                    {
+                        "connection": self.connection,
+                        "kind": row.kind.value,
+                        "platform": str(row.platform),
+                        "crm": rows.text(row.crm),
+                        "source": str(row.source),
+                        **rows.decision_data(row.decision),
+                        "intent": _carrier(row, carried),
+                        "decided_at": now,
+                    }
+                    for row in entries.decisions
+                ],
+            )
+
+    def _clean(self, db: Connection, clean: Mapping[Ref, str]) -> None:
+        # The planner read version 1; while it planned, a webhook brought version 2 of the same record. Were the mark
+        # taken off now, nobody would ever look at version 2. So it goes only from the version that was planned.
+        if clean:
+            change = (
+                update(facts)
+                .where(
+                    facts.c.connection == self.connection,
+                    facts.c.ref == bindparam("planned_ref", type_=Word),
+                    facts.c.version == bindparam("planned_version", type_=Word),
+                )
+                .values(dirty=False)
+            )
+            db.execute(
+                change, [{"planned_ref": str(ref), "planned_version": version} for ref, version in clean.items()]
+            )
+
+    def redo_linked(self) -> None:
+        """Every record that is linked, or that a filter kept out, is dirty: the mapping has changed."""
+        mine = facts.c.connection == self.connection
+        active = select(links.c.platform).where(links.c.connection == self.connection, links.c.active.is_(True))
+        out = facts.c.state == State.FILTERED.value
+        with self._writing() as db:
+            db.execute(update(facts).where(mine, or_(facts.c.ref.in_(active), out)).values(dirty=True))
+
+    def _redo(self, db: Connection, redo: Iterable[Ref]) -> None:
+        for some in chunks(str(ref) for ref in redo):
+            db.execute(
+                update(facts).where(facts.c.connection == self.connection, facts.c.ref.in_(some)).values(dirty=True)
+            )
+
+
+def _carrier(row: DecisionRow, carried: Mapping[tuple[Ref, Ref, Side], int]) -> int | None:
+    """The intent that writes what was decided: the one of the same pair and news, on the side the value goes to."""
+    side = {Outcome.TO_CRM: Side.CRM, Outcome.TO_PLATFORM: Side.PLATFORM}.get(row.decision.outcome)
+    return None if side is None else carried.get((row.platform, row.source, side))

@@ -1,0 +1,236 @@
+"""The journal's intents on their way out: which are due, and every change of state. Each call is one transaction."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, exists, or_, select, update
+
+from connector.errors import StoreError
+from connector.model import OPEN_INTENTS, Intent, IntentState, Op, Receipt, Side, Snapshot
+from connector.store import rows
+from connector.store.database import chunks
+from connector.store.entries import NewHold, Settlement, States, Trouble
+from connector.store.journaling import Journaling
+from connector.store.observing import record_facts
+from connector.store.schema import intents, snapshots
+from connector.store.showing import add_problem
+
+OPEN = [state.value for state in OPEN_INTENTS]
+CALLED = (IntentState.SENDING, IntentState.IN_DOUBT, IntentState.HELD)
+"""States of an intent whose write may have landed."""
+
+
+class Outbox(Journaling):
+    def ready(self, now: datetime, limit: int, op: Op | None = None, side: Side | None = None) -> list[Intent]:
+        """Intents that are due, parents before children, then in journal order; of each lane only its first open send."""
+        before = intents.alias()
+        # Two replies of one conversation: while the first is not certainly over, the second must not overtake it.
+        waits = exists().where(
+            before.c.connection == self.connection,
+            before.c.lane == intents.c.lane,
+            before.c.state.in_(OPEN),
+            before.c.op == Op.SEND.value,
+            before.c.id < intents.c.id,
+        )
+        query = (
+            select(intents)
+            .where(
+                intents.c.connection == self.connection,
+                intents.c.state == IntentState.READY.value,
+                or_(intents.c.not_before.is_(None), intents.c.not_before <= now),
+                or_(intents.c.op != Op.SEND.value, intents.c.lane.is_(None), ~waits),
+            )
+            .order_by(intents.c.rank, intents.c.id)
+            .limit(limit)
+        )
+        if op is not None:
+            query = query.where(intents.c.op == op.value)
+        if side is not None:
+            query = query.where(intents.c.side == side.value)
+        return [rows.intent_of(row) for row in self._rows(query)]
+
+    def mark_sending(self, ids: Collection[int], now: datetime) -> None:
+        """Committed before the call: after a crash the row says that the write may have landed. Raises StoreError, marking
+        none, when one of them is not ready (any more)."""
+        with self._writing() as db:
+            marked = sum(
+                db.execute(
+                    update(intents)
+                    .where(self._are(some), intents.c.state == IntentState.READY.value)
+                    .values(state=IntentState.SENDING.value, attempts=intents.c.attempts + 1, tried_at=now)
+                ).rowcount
+                for some in chunks(set(ids))
+            )
+            if marked != len(set(ids)):
+                raise StoreError(
+                    f"{len(set(ids)) - marked} of {len(set(ids))} intents are not ready (any more).",
+                    "Ask the outbox again for those that are.",
+                )
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """The writes landed: intents done with their receipts, links, snapshots and accounts, all in one transaction.
+
+        The snapshots are laid over the stored ones, field by field: a write brings only its own lines.
+        A link that clashes with another active one is not made; the write has happened all the same, so it is settled and
+        the clash is stored as a problem. Raises StoreError when an intent was never sent or is over already.
+        """
+        now = self._clock()
+        with self._writing() as db:
+            self._change(
+                db,
+                [settlement.intent for settlement in settlements],
+                CALLED,
+                [
+                    {
+                        "state": IntentState.DONE.value,
+                        "receipt": rows.receipt_data(settlement.receipt),
+                        "result": str(settlement.receipt.ref),
+                        "error": None,
+                        "ended_at": now,
+                    }
+                    for settlement in settlements
+                ],
+            )
+            _, shown, clashes = self._link(db, [link for settlement in settlements for link in settlement.links])
+            for clash in clashes:
+                scope, _, _ = clash.partition(" ")
+                way_out = "Compare the two records and end the wrong link."
+                add_problem(db, self.connection, Trouble(scope, "link_clash", clash, way_out, 1, now, now))
+            known = [snapshot for settlement in settlements for snapshot in settlement.snapshots]
+            self._lay_over(db, [*shown, *known])
+            record_facts(db, self.connection, [fact for settlement in settlements for fact in settlement.facts])
+            self._set_states(db, {ref: state for settlement in settlements for ref, state in settlement.states.items()})
+
+    def _lay_over(self, db: Connection, patches: Sequence[Snapshot]) -> None:
+        # One plan writes field A of a pair to the CRM and field B to the platform, in two batches that may land in
+        # either order. Each batch knows only its own lines: were whole rows stored, the second would take the first's
+        # lines back to what they were.
+        merged: dict[tuple[int, Side], Snapshot] = {}
+        for some in chunks({patch.link for patch in patches}):
+            query = select(snapshots).where(snapshots.c.connection == self.connection, snapshots.c.link.in_(some))
+            for old in map(rows.snapshot_of, db.execute(query.with_for_update()).mappings()):
+                merged[old.link, old.side] = old
+        for patch in patches:
+            base = merged.get((patch.link, patch.side))
+            merged[patch.link, patch.side] = patch if base is None else laid_over(base, patch)
+        self._snap(db, list(merged.values()))
+
+    def requeue(self, ids: int | Collection[int], not_before: datetime | None, error: str | None) -> None:
+        """Certainly not written: ready again, not before this time (None: at once). Takes all of a failed call together."""
+        ids = [ids] if isinstance(ids, int) else list(ids)
+        values = {"state": IntentState.READY.value, "not_before": not_before, "error": error}
+        with self._writing() as db:
+            self._change(db, ids, OPEN_INTENTS, [values] * len(ids))
+
+    def doubt(self, id: int, error: str) -> None:
+        """It may have been written: only a probe or a person may say so."""
+        with self._writing() as db:
+            self._change(
+                db,
+                [id],
+                (IntentState.SENDING, IntentState.IN_DOUBT),
+                [{"state": IntentState.IN_DOUBT.value, "error": error}],
+            )
+
+    def hold_intent(self, id: int, error: str, hold: NewHold, states: States | None = None) -> None:
+        """A person has to settle it; `states` is the new account of its message."""
+        self._end(id, {"state": IntentState.HELD.value, "error": error}, states, hold)
+
+    def refuse(self, id: int, error: str, states: States | None = None) -> None:
+        """The other side said no and will again."""
+        self._end(id, {"state": IntentState.REFUSED.value, "error": error, "ended_at": self._clock()}, states)
+
+    def drop(self, id: int, why: str, states: States | None = None) -> None:
+        """Not needed any more. Its key stays taken."""
+        self._end(id, {"state": IntentState.DROPPED.value, "error": why, "ended_at": self._clock()}, states)
+
+    def _end(self, id_: int, values: dict[str, Any], states: States | None, hold: NewHold | None = None) -> None:
+        with self._writing() as db:
+            self._change(db, [id_], OPEN_INTENTS, [values])
+            self._set_states(db, states or {})
+            if hold is not None:
+                self._open_holds(db, [replace(hold, intent=id_)])
+
+    def _change(
+        self,
+        db: Connection,
+        ids: Sequence[int],
+        allowed: Sequence[IntentState],
+        values: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Sets `values[i]` on `ids[i]`. Raises StoreError when an id is unknown or in another state than those allowed."""
+        if not ids:
+            return
+        states: dict[int, str] = {}
+        for some in chunks(set(ids)):
+            query = select(intents.c.id, intents.c.state).where(self._are(some)).with_for_update()
+            states.update({row.id: row.state for row in db.execute(query)})
+        names = [state.value for state in allowed]
+        for id_ in ids:
+            if states.get(id_) not in names:
+                found = f"is {states[id_]}" if id_ in states else "does not exist"
+                raise StoreError(
+                    f"Intent {id_} of {self.connection} {found}; only {', '.join(names)} can be changed so.",
+                    "Nothing was stored. Another process may have settled it; look at it again.",
+                )
+        change = update(intents).where(intents.c.id == bindparam("intent_id"))
+        db.execute(change, [{"intent_id": id_, **value} for id_, value in zip(ids, values, strict=True)])
+
+    def _are(self, ids: list[int]) -> ColumnElement[bool]:
+        return and_(intents.c.connection == self.connection, intents.c.id.in_(ids))
+
+    def by_token(self, tokens: Iterable[str]) -> dict[str, Intent]:
+        """Our own intents by the marker that their write carries on the other side."""
+        query = select(intents).where(intents.c.connection == self.connection)
+        found = {}
+        with self._reading() as db:
+            for some in chunks(sorted(set(tokens))):
+                for row in db.execute(query.where(intents.c.token.in_(some))).mappings():
+                    found[row["token"]] = rows.intent_of(row)
+        return found
+
+    def in_flight(self) -> list[Intent]:
+        """Sending or in doubt, in journal order: after a crash, what has to be looked at first."""
+        states = [IntentState.SENDING.value, IntentState.IN_DOUBT.value]
+        query = select(intents).where(intents.c.connection == self.connection, intents.c.state.in_(states))
+        return [rows.intent_of(row) for row in self._rows(query.order_by(intents.c.id))]
+
+    def waiting(self) -> list[Intent]:
+        """Ready, but not before a time that was set when the last attempt failed."""
+        query = select(intents).where(
+            intents.c.connection == self.connection,
+            intents.c.state == IntentState.READY.value,
+            intents.c.not_before.is_not(None),
+        )
+        return [rows.intent_of(row) for row in self._rows(query.order_by(intents.c.id))]
+
+    def wake(self) -> None:
+        """Every ready intent is due at once: what it waited for has come."""
+        with self._writing() as db:
+            db.execute(
+                update(intents)
+                .where(intents.c.connection == self.connection, intents.c.state == IntentState.READY.value)
+                .values(not_before=None)
+            )
+
+    def intent(self, id: int) -> Intent:
+        """Raises StoreError when the connection has no such intent."""
+        found = self._rows(select(intents).where(self._are([id])))
+        if not found:
+            raise StoreError(f"The connection {self.connection} has no intent {id}.", "List its intents to find it.")
+        return rows.intent_of(found[0])
+
+    def receipt(self, id: int) -> Receipt | None:
+        """What the other side answered; None unless the intent is done."""
+        with self._reading() as db:
+            data = db.scalar(select(intents.c.receipt).where(self._are([id])))
+        return None if data is None else rows.receipt_of(data)
+
+
+def laid_over(base: Snapshot, patch: Snapshot) -> Snapshot:
+    """The fields of `patch` replace those of `base`, and so does whether they are still unread; the rest stands."""
+    unread = {name for name in base.unread if name not in patch.fields} | set(patch.unread)
+    version = base.version if patch.version is None else patch.version
+    return replace(base, version=version, fields={**base.fields, **patch.fields}, unread=tuple(sorted(unread)))

@@ -1,0 +1,166 @@
+"""What the planner reads: bulk, and in pieces that both databases accept."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from sqlalchemy import ColumnElement, RowMapping, Select, and_, func, or_, select
+
+from connector.errors import StoreError
+from connector.model import OPEN_INTENTS, Fact, Hold, HoldType, Intent, Kind, Link, Ref, Side, Snapshot, State
+from connector.store import rows
+from connector.store.database import Scoped, chunks
+from connector.store.entries import ConversationStats
+from connector.store.schema import facts, holds, intents, links, snapshots
+
+OPEN = [state.value for state in OPEN_INTENTS]
+
+
+class Reading(Scoped):
+    def facts(self, refs: Iterable[Ref]) -> dict[Ref, Fact]:
+        """The facts known of these refs."""
+        query = select(facts).where(facts.c.connection == self.connection)
+        found = self._in_chunks(refs, lambda some: query.where(facts.c.ref.in_(some)))
+        return {fact.ref: fact for fact in map(rows.fact_of, found)}
+
+    def dirty(self, kinds: Iterable[Kind], limit: int, after: str | None = None) -> list[Fact]:
+        """Facts that no plan has looked at, oldest first. `after` is `rows.order_key` of the last fact of the page before."""
+        query = self._dirty(select(facts)).where(facts.c.kind.in_([kind.value for kind in kinds]))
+        if after is not None:
+            query = query.where(facts.c.order_key > after)
+        return [rows.fact_of(row) for row in self._rows(query.order_by(facts.c.order_key).limit(limit))]
+
+    def count_dirty(self) -> int:
+        with self._reading() as db:
+            return db.scalar(self._dirty(select(func.count()))) or 0
+
+    def _dirty(self, query: Select[Any]) -> Select[Any]:
+        return query.where(facts.c.connection == self.connection, facts.c.dirty.is_(True))
+
+    def children(self, parents: Iterable[Ref], kind: Kind, states: Iterable[State] | None = None) -> list[Ref]:
+        """Refs of the facts of this kind under these parents, oldest first within a parent."""
+        query = select(facts.c.ref).where(facts.c.connection == self.connection, facts.c.kind == kind.value)
+        if states is not None:
+            query = query.where(facts.c.state.in_([state.value for state in states]))
+        query = query.order_by(facts.c.parent, facts.c.order_key)
+        found = self._in_chunks(parents, lambda some: query.where(facts.c.parent.in_(some)))
+        return [Ref.parse(row["ref"]) for row in found]
+
+    def stats(self, conversations: Iterable[Ref]) -> dict[Ref, ConversationStats]:
+        """Of the messages known: neither private notes nor erased ones count. Conversations without any are left out."""
+        counted = and_(
+            facts.c.connection == self.connection,
+            facts.c.kind == Kind.MESSAGE.value,
+            facts.c.private.is_(False),
+            or_(facts.c.state.is_(None), facts.c.state != State.ERASED.value),
+        )
+
+        def query(some: list[str]) -> Select[Any]:
+            groups = (
+                select(
+                    facts.c.parent,
+                    func.count().label("count"),
+                    func.min(facts.c.at).label("first_at"),
+                    func.max(facts.c.at).label("last_at"),
+                    func.max(facts.c.order_key).label("last"),
+                )
+                .where(counted, facts.c.parent.in_(some))
+                .group_by(facts.c.parent)
+                .subquery()
+            )
+            last = and_(facts.c.connection == self.connection, facts.c.parent == groups.c.parent)
+            return select(groups, facts.c.direction).join(facts, and_(last, facts.c.order_key == groups.c.last))
+
+        return {
+            Ref.parse(row["parent"]): ConversationStats(row["count"], row["first_at"], row["last_at"], row["direction"])
+            for row in self._in_chunks(conversations, query)
+        }
+
+    def links_of(self, refs: Iterable[Ref], *, kinds: Iterable[Kind] | None = None) -> list[Link]:
+        """Every link, active or ended, that has one of these refs on either side; in the order they were made."""
+        query = select(links).where(links.c.connection == self.connection)
+        if kinds is not None:
+            query = query.where(links.c.kind.in_([kind.value for kind in kinds]))
+        found = self._in_chunks(refs, lambda some: query.where(or_(links.c.platform.in_(some), links.c.crm.in_(some))))
+        unique = {row["id"]: row for row in found}
+        return [rows.link_of(unique[id_]) for id_ in sorted(unique)]
+
+    def siblings(self, crm_refs: Iterable[Ref], kind: Kind) -> list[Link]:
+        """The active links of this kind on these CRM records: all platform persons of one contact, for example."""
+        query = select(links).where(
+            links.c.connection == self.connection, links.c.kind == kind.value, links.c.active.is_(True)
+        )
+        found = self._in_chunks(crm_refs, lambda some: query.where(links.c.crm.in_(some)))
+        return [rows.link_of(row) for row in sorted(found, key=lambda row: row["id"])]
+
+    def snapshots(self, link_ids: Iterable[int]) -> dict[int, dict[Side, Snapshot]]:
+        """By link and side; links without any are left out."""
+        query = select(snapshots).where(snapshots.c.connection == self.connection)
+        answer: dict[int, dict[Side, Snapshot]] = {}
+        with self._reading() as db:
+            for some in chunks(sorted(set(link_ids))):
+                for row in db.execute(query.where(snapshots.c.link.in_(some))).mappings():
+                    snapshot = rows.snapshot_of(row)
+                    answer.setdefault(snapshot.link, {})[snapshot.side] = snapshot
+        return answer
+
+    def open_intents(self, refs: Iterable[Ref]) -> list[Intent]:
+        """Intents not yet done, refused or dropped whose source, subject or target is one of these, in journal order."""
+        query = select(intents).where(intents.c.connection == self.connection, intents.c.state.in_(OPEN))
+        found = self._in_chunks(
+            refs,
+            lambda some: query.where(
+                or_(intents.c.source.in_(some), intents.c.subject.in_(some), intents.c.target.in_(some))
+            ),
+        )
+        unique = {row["id"]: row for row in found}
+        return [rows.intent_of(unique[id_]) for id_ in sorted(unique)]
+
+    def known(self, refs: Iterable[Ref]) -> set[Ref]:
+        """Those that have a fact, a link (active or ended), or are the target of an open intent."""
+        wanted = list(refs)
+
+        def column(of: ColumnElement[str], *where: ColumnElement[bool]) -> Callable[[list[str]], Select[Any]]:
+            return lambda some: select(of.label("ref")).where(*where, of.in_(some))
+
+        mine = links.c.connection == self.connection
+        target = (intents.c.connection == self.connection, intents.c.state.in_(OPEN))
+        queries = [
+            column(facts.c.ref, facts.c.connection == self.connection),
+            column(links.c.platform, mine),
+            column(links.c.crm, mine),
+            column(intents.c.target, *target),
+        ]
+        return {Ref.parse(row["ref"]) for query in queries for row in self._in_chunks(wanted, query)}
+
+    def open_holds(self, refs: Iterable[Ref] | None = None, type: HoldType | None = None) -> list[Hold]:
+        """Oldest first; about these subjects and of this type, where given."""
+        return self._holds(refs, type, holds.c.settled_at.is_(None))
+
+    def settled_holds(self, refs: Iterable[Ref]) -> list[Hold]:
+        """What people have decided about these subjects, oldest first."""
+        return self._holds(refs, None, holds.c.settled_at.is_not(None))
+
+    def hold(self, id: int) -> Hold:
+        """Raises StoreError when the connection has no such hold."""
+        found = self._rows(select(holds).where(holds.c.connection == self.connection, holds.c.id == id))
+        if not found:
+            raise StoreError(
+                f"The connection {self.connection} has no hold {id}.", "List the open ones to find its number."
+            )
+        return rows.hold_of(found[0])
+
+    def _holds(self, refs: Iterable[Ref] | None, type_: HoldType | None, where: ColumnElement[bool]) -> list[Hold]:
+        query = select(holds).where(holds.c.connection == self.connection, where)
+        if type_ is not None:
+            query = query.where(holds.c.type == type_.value)
+        if refs is None:
+            found = self._rows(query)
+        else:
+            found = self._in_chunks(refs, lambda some: query.where(holds.c.subject.in_(some)))
+        return [rows.hold_of(row) for row in sorted(found, key=lambda row: row["id"])]
+
+    def _in_chunks(self, refs: Iterable[Ref], query: Callable[[list[str]], Select[Any]]) -> list[RowMapping]:
+        """All pieces are read in one transaction, so that they show the same moment."""
+        with self._reading() as db:
+            pieces = chunks(sorted({str(ref) for ref in refs}))
+            return [row for some in pieces for row in db.execute(query(some)).mappings()]

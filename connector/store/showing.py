@@ -1,0 +1,158 @@
+"""What people ask: where every message is, why a value was written, what is wrong, what ran, what it cost."""
+
+from dataclasses import asdict
+from datetime import date
+from typing import Any
+
+from sqlalchemy import Connection, func, or_, select, update
+
+from connector.errors import StoreError
+from connector.model import Fields, HoldType, Intent, IntentState, Kind, Ref, Side, State
+from connector.store import rows
+from connector.store.database import Scoped, upsert
+from connector.store.entries import Account, Counts, Decided, Run, Trouble
+from connector.store.schema import decisions, facts, holds, intents, links, memory, problems, runs, usage
+
+
+class Showing(Scoped):
+    def account(self) -> Account:
+        """Every message seen on the platform is in exactly one state, so the states add up to `seen`."""
+        query = (
+            select(facts.c.state, facts.c.reason, func.count().label("count"))
+            .where(*self._messages())
+            .group_by(facts.c.state, facts.c.reason)
+        )
+        reasons = {(State(row["state"]), row["reason"]): row["count"] for row in self._rows(query)}
+        states = dict.fromkeys(State, 0)
+        for (state, _), count in reasons.items():
+            states[state] += count
+        return Account(states, reasons)
+
+    def seen(self) -> int:
+        """Messages seen on the platform."""
+        with self._reading() as db:
+            return db.scalar(select(func.count()).select_from(facts).where(*self._messages())) or 0
+
+    def _messages(self) -> tuple[Any, ...]:
+        return (
+            facts.c.connection == self.connection,
+            facts.c.kind == Kind.MESSAGE.value,
+            facts.c.side == Side.PLATFORM.value,
+        )
+
+    def decisions_for(self, ref: Ref) -> list[Decided]:
+        """All decisions about this record, on either side or as the news that caused them; oldest first."""
+        value = str(ref)
+        about = or_(decisions.c.platform == value, decisions.c.crm == value, decisions.c.source == value)
+        query = select(decisions).where(decisions.c.connection == self.connection, about).order_by(decisions.c.id)
+        return [rows.decided_of(row) for row in self._rows(query)]
+
+    def conflicts(self, limit: int) -> list[Decided]:
+        """The latest decisions in which both sides had changed, newest first."""
+        query = (
+            select(decisions)
+            .where(decisions.c.connection == self.connection, decisions.c.conflict.is_(True))
+            .order_by(decisions.c.id.desc())
+            .limit(limit)
+        )
+        return [rows.decided_of(row) for row in self._rows(query)]
+
+    def intents_for(self, ref: Ref) -> list[Intent]:
+        """All intents, open or over, that came from this record, were about it, aimed at it or made it; oldest first."""
+        value = str(ref)
+        about = or_(
+            intents.c.source == value,
+            intents.c.subject == value,
+            intents.c.target == value,
+            intents.c.result == value,
+        )
+        query = select(intents).where(intents.c.connection == self.connection, about).order_by(intents.c.id)
+        return [rows.intent_of(row) for row in self._rows(query)]
+
+    def problem(self, scope: str, code: str, message: str, way_out: str) -> None:
+        """Something is wrong (again) with `scope`. One row per scope and code: seen again, it counts up."""
+        now = self._clock()
+        with self._writing() as db:
+            add_problem(db, self.connection, Trouble(scope, code, message, way_out, 1, now, now))
+
+    def solved(self, scope: str) -> None:
+        """All problems of this scope are over."""
+        with self._writing() as db:
+            db.execute(problems.delete().where(problems.c.connection == self.connection, problems.c.scope == scope))
+
+    def problems(self) -> list[Trouble]:
+        """What is wrong now, the latest seen first."""
+        query = (
+            select(problems)
+            .where(problems.c.connection == self.connection)
+            .order_by(problems.c.last_seen.desc(), problems.c.scope, problems.c.code)
+        )
+        found = [dict(row) for row in self._rows(query)]
+        return [Trouble(**{name: value for name, value in row.items() if name != "connection"}) for row in found]
+
+    def begin_run(self, kind: str) -> int:
+        """The id of the run, for `end_run`."""
+        with self._writing() as db:
+            row = {"connection": self.connection, "kind": kind, "started_at": self._clock()}
+            return int(db.execute(runs.insert().returning(runs.c.id), row).scalar_one())
+
+    def end_run(self, id: int, summary: Fields) -> None:
+        """Raises StoreError when there is no such run under way."""
+        with self._writing() as db:
+            change = (
+                update(runs)
+                .where(runs.c.connection == self.connection, runs.c.id == id, runs.c.ended_at.is_(None))
+                .values(ended_at=self._clock(), summary=dict(summary))
+            )
+            if db.execute(change).rowcount != 1:
+                raise StoreError(f"Run {id} of {self.connection} is not under way.", "Begin a run first.")
+
+    def last_runs(self, n: int) -> list[Run]:
+        """Newest first; `ended_at` is None for a run under way or killed."""
+        query = select(runs).where(runs.c.connection == self.connection).order_by(runs.c.id.desc()).limit(n)
+        return [
+            Run(row["id"], row["kind"], row["started_at"], row["ended_at"], row["summary"]) for row in self._rows(query)
+        ]
+
+    def counts(self) -> Counts:
+        def grouped(table: Any, *columns: Any, where: Any = True) -> list[Any]:
+            query = select(*columns, func.count()).where(table.c.connection == self.connection, where)
+            return list(db.execute(query.group_by(*columns)))
+
+        with self._reading() as db:
+            return Counts(
+                facts={Kind(kind): count for kind, count in grouped(facts, facts.c.kind)},
+                links={(Kind(k), active): n for k, active, n in grouped(links, links.c.kind, links.c.active)},
+                intents={IntentState(state): n for state, n in grouped(intents, intents.c.state)},
+                holds={HoldType(t): n for t, n in grouped(holds, holds.c.type, where=holds.c.settled_at.is_(None))},
+            )
+
+    def usage_add(self, day: date, system: str, calls: int) -> None:
+        """Adds to the API calls made on this day (the day of the system's own allowance)."""
+        with self._writing() as db:
+            row = {"connection": self.connection, "day": day.isoformat(), "system": system, "calls": calls}
+            upsert(db, usage, [row], calls=usage.c.calls + calls)
+
+    def usage(self, day: date) -> dict[str, int]:
+        """API calls of this day by system."""
+        query = select(usage.c.system, usage.c.calls).where(
+            usage.c.connection == self.connection, usage.c.day == day.isoformat()
+        )
+        return {row["system"]: row["calls"] for row in self._rows(query)}
+
+    def remember(self, key: str, value: object) -> None:
+        """Keeps a small JSON-able value, replacing the one before."""
+        with self._writing() as db:
+            upsert(db, memory, [{"connection": self.connection, "key": key, "value": {"value": value}}])
+
+    def recall(self, key: str) -> Any:
+        """None where nothing was remembered."""
+        query = select(memory.c.value).where(memory.c.connection == self.connection, memory.c.key == key)
+        with self._reading() as db:
+            found = db.scalar(query)
+        return None if found is None else found["value"]
+
+
+def add_problem(db: Connection, connection: str, trouble: Trouble) -> None:
+    row = {"connection": connection, **asdict(trouble)}
+    upsert(db, problems, [row], count=problems.c.count + 1, first_seen=problems.c.first_seen)

@@ -1,0 +1,83 @@
+"""The store: one database for all connections, and the ledger, which is the store as one connection sees it."""
+
+import secrets
+from collections.abc import Callable
+from datetime import datetime
+from typing import Self
+
+from sqlalchemy import Engine, select
+
+from connector.errors import StoreError
+from connector.store.database import connect, migrate, transaction, upsert
+from connector.store.leasing import Leasing
+from connector.store.observing import Observing
+from connector.store.outbox import Outbox
+from connector.store.reading import Reading
+from connector.store.schema import vault
+from connector.store.showing import Showing
+from connector.store.vault import seal, unseal
+
+
+class Ledger(Observing, Reading, Outbox, Showing, Leasing):
+    """Everything the connector knows about one connection. Cheap to make; safe to use from several threads."""
+
+
+class Store:
+    """Made by `Store.open`. Safe to use from several threads and processes."""
+
+    def __init__(
+        self, engine: Engine, key: str | None, clock: Callable[[], datetime], token: Callable[[], str]
+    ) -> None:
+        self._engine = engine
+        self._key = key
+        self._clock = clock
+        self._token = token
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        *,
+        key: str | None = None,
+        clock: Callable[[], datetime],
+        token: Callable[[], str] = lambda: secrets.token_hex(10),
+    ) -> Self:
+        """Opens the database and brings its schema up to date. Raises StoreError.
+
+        `url` is `sqlite:////folder/connector.db` or `postgresql://user@host/database`; `key` the secret that guards the
+        vault; `clock` answers an aware time; `token` makes the markers of intents (20 random hex digits).
+        """
+        engine = connect(url)
+        try:
+            migrate(engine)
+        except BaseException:
+            engine.dispose()
+            raise
+        return cls(engine, key, clock, token)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def at(self, connection: str) -> Ledger:
+        """The store as this connection sees it; no other connection's rows can be read or written through it."""
+        return Ledger(self._engine, connection, self._clock, self._token)
+
+    def vault_put(self, name: str, text: str) -> None:
+        """Keeps a secret, encrypted, replacing the one before. Raises StoreError when the store has no key."""
+        salt, sealed = seal(self._vault_key(name), text)
+        with transaction(self._engine, writes=True) as db:
+            upsert(db, vault, [{"name": name, "salt": salt, "secret": sealed, "stored_at": self._clock()}])
+
+    def vault_get(self, name: str) -> str | None:
+        """None where there is none. Raises StoreError when the key is missing or wrong."""
+        with transaction(self._engine, writes=False) as db:
+            row = db.execute(select(vault.c.salt, vault.c.secret).where(vault.c.name == name)).one_or_none()
+        return None if row is None else unseal(self._vault_key(name), name, row.salt, row.secret)
+
+    def _vault_key(self, name: str) -> str:
+        if not self._key:
+            raise StoreError(
+                f"The store has no key, so the secret {name!r} can neither be kept nor read.",
+                "Give it one: a long random text, by reference (env:NAME or file:PATH).",
+            )
+        return self._key

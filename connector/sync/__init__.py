@@ -1,0 +1,1 @@
+"""The heart: deciding (pure) and doing (engine, outbox)."""

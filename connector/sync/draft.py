@@ -1,0 +1,283 @@
+"""A plan under construction: what the planners of the single kinds add to, and what they share. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from dataclasses import replace as with_changes
+
+from connector.mapping.compiled import Compiled, FieldRule
+from connector.model import (
+    Action,
+    Decision,
+    Fact,
+    Fields,
+    Hold,
+    HoldType,
+    Kind,
+    Link,
+    Op,
+    Ref,
+    Side,
+    Snapshot,
+    State,
+    Value,
+    digest,
+)
+from connector.store.entries import DecisionRow, Entries, NewHold, NewLink, Shown
+from connector.sync.pairs import Pair, Result, merge_pair
+from connector.sync.placeholders import placeholder
+from connector.sync.view import View
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a person stands: linked, planned by this very draft, or blocked with the account its messages get."""
+
+    link: Link | None = None
+    planned: bool = False
+    blocked: tuple[State, str] | None = None
+    waits: bool = False
+
+    @property
+    def usable(self) -> bool:
+        return self.link is not None or self.planned
+
+
+@dataclass
+class Draft:
+    """Collects one plan. The lists are those of `Entries`."""
+
+    view: View
+    mapping: Compiled
+    connection: str
+    intents: list[Action] = field(default_factory=list)
+    creating: set[tuple[Kind, Ref]] = field(default_factory=set)
+    new_links: dict[tuple[Kind, Ref], NewLink] = field(default_factory=dict)
+    ended: list[tuple[int, str]] = field(default_factory=list)
+    moved: dict[int, tuple[Ref, str]] = field(default_factory=dict)
+    snapshots: list[Snapshot] = field(default_factory=list)
+    states: dict[Ref, tuple[State, str]] = field(default_factory=dict)
+    holds: list[NewHold] = field(default_factory=list)
+    closed_holds: list[tuple[int, str, str, str]] = field(default_factory=list)
+    decisions: list[DecisionRow] = field(default_factory=list)
+    clean: dict[Ref, str] = field(default_factory=dict)
+    redo: list[Ref] = field(default_factory=list)
+    waiting: set[Ref] = field(default_factory=set)
+    places: dict[Ref, Place] = field(default_factory=dict)
+    done: set[tuple[Kind, Ref]] = field(default_factory=set)
+    found_crm: dict[Ref, Fields] = field(default_factory=dict)
+
+    def entries(self, work: Sequence[Fact]) -> Entries:
+        """The finished plan. Every record of the work is clean now, except those that wait for something."""
+        looked_at = {fact.ref: fact.version for fact in work} | self.clean
+        return Entries(
+            intents=self.intents,
+            links=list(self.new_links.values()),
+            ended=self.ended,
+            moved=[(link, crm, why) for link, (crm, why) in self.moved.items()],
+            snapshots=self.snapshots,
+            states=self.states,
+            holds=self.holds,
+            closed_holds=self.closed_holds,
+            decisions=self.decisions,
+            clean={ref: version for ref, version in looked_at.items() if ref not in self.waiting},
+            redo=self.redo,
+        )
+
+    def first_visit(self, kind: Kind, subject: Ref) -> bool:
+        """Whether the pair has not been planned in this draft; it counts as planned from now on."""
+        if (kind, subject) in self.done:
+            return False
+        self.done.add((kind, subject))
+        return True
+
+    def wait(self, *refs: Ref | None) -> None:
+        """Leave these dirty: a later plan looks at them again."""
+        self.waiting.update(ref for ref in refs if ref)
+
+    def busy(self, *refs: Ref | None) -> bool:
+        """Whether a write on one of these is under way; then they all wait for it."""
+        if any(ref in self.view.busy for ref in refs if ref):
+            self.wait(*refs)
+            return True
+        return False
+
+    def link_value(self, conversation: Ref | None, person: Ref | None) -> "Linker":
+        return Linker(self, conversation, person)
+
+    def note(self, kind: Kind, subject: Ref, crm: Ref | None, source: Ref, decisions: Sequence[Decision]) -> None:
+        self.decisions += [DecisionRow(kind, subject, crm, decision, source) for decision in decisions]
+
+    def hold(self, type_: HoldType, subject: Ref, question: str, details: Fields, name: str = "") -> None:
+        self.holds.append(NewHold(type_, subject, question, details, name))
+
+    def close(self, hold: Hold | None, why: str) -> None:
+        """Close a hold that has settled itself."""
+        if hold:
+            self.closed_holds.append((hold.id, "settled itself", "connector", why))
+
+    def merge_into_plan(
+        self,
+        kind: Kind,
+        rules: Sequence[FieldRule],
+        pair: Pair,
+        source: Fact,
+        *,
+        link: Link | None,
+        object_: str,
+        key: tuple[str, str] | None = None,
+        why: tuple[str, ...] = (),
+        target: Ref | None = None,
+    ) -> Result:
+        """Merge a pair and add what follows: writes, snapshots, decisions, conflict holds.
+
+        `link` None and `target` None: the CRM record is to be created under `key`. `link` None with a `target`: the pair
+        is to be linked (first contact). The result tells the caller which required fields were missing; then nothing was
+        added.
+        """
+        result = merge_pair(rules, pair)
+        if result.missing:
+            return result
+        crm_ref = link.crm if link else target
+        self._conflicts(kind, pair, result, source)
+        writes = self._writes(kind, pair, result, source, crm_ref, object_, key, why)
+        if link is None and target is not None:
+            self.new_links[kind, pair.subject] = NewLink(kind, pair.subject, target, why, self._shown(pair, result))
+        elif link is not None and result.news:
+            self._advance(link, pair, result)
+        self.intents += writes
+        self.creating.update((kind, pair.subject) for action in writes if action.side is Side.CRM and not crm_ref)
+        self.note(kind, pair.subject, crm_ref, source.ref, result.decisions)
+        return result
+
+    def _writes(
+        self,
+        kind: Kind,
+        pair: Pair,
+        result: Result,
+        source: Fact,
+        crm_ref: Ref | None,
+        object_: str,
+        key: tuple[str, str] | None,
+        why: tuple[str, ...],
+    ) -> list[Action]:
+        """At most one write per side. A record that does not exist in the CRM yet is written there first; what the platform
+        gets of it (its CRM id) follows when it is read back."""
+        seen = [pair.crm.version if pair.crm else "", digest(pair.platform)]
+        writes: list[Action] = []
+        for side, fields in ((Side.CRM, result.to_crm), (Side.PLATFORM, result.to_platform)):
+            creating = side is Side.CRM and crm_ref is None
+            if not (fields or creating) or (side is Side.PLATFORM and crm_ref is None):
+                continue
+            target = crm_ref if side is Side.CRM else pair.subject
+            if creating:
+                fields = {name: value for name, value in fields.items() if value is not None}  # noqa: PLW2901
+            writes.append(
+                Action(
+                    unique=f"{kind}:{pair.subject}:{side}:{digest([seen, fields, str(crm_ref)])}",
+                    op=Op.UPSERT,
+                    side=side,
+                    kind=kind,
+                    object=kind.value if side is Side.PLATFORM else target.object if target else object_,
+                    fields=fields,
+                    source=source.ref,
+                    subject=pair.subject,
+                    target=target,
+                    key=key if creating else None,
+                    expected=pair.crm.version if side is Side.CRM and pair.crm else None,
+                    after=result.after if creating else _after(result, side),
+                    decisions=tuple(d for d in result.decisions if d.field in result.written[side]),
+                    why=why,
+                )
+            )
+        return writes
+
+    def _shown(self, pair: Pair, result: Result) -> tuple[Shown, ...]:
+        return tuple(Shown(side, None, _agreed(pair, result, side)) for side in Side)
+
+    def _advance(self, link: Link, pair: Pair, result: Result) -> None:
+        """Advance the snapshots of a linked pair for every line that nobody is about to write; a write brings the new
+        values of its own lines when it has landed."""
+        for side in Side:
+            unread = result.unread if side is Side.CRM else ()
+            self.snapshots.append(Snapshot(link.id, side, None, _agreed(pair, result, side), unread))
+
+    def _conflicts(self, kind: Kind, pair: Pair, result: Result, source: Fact) -> None:
+        asked = {decision.field for decision, _, _ in result.held}
+        for decision, platform, crm in result.held:
+            self.hold(
+                HoldType.CONFLICT,
+                pair.subject,
+                f"{decision.field}: {decision.reason}. Which value stands?",
+                {
+                    "kind": kind.value,
+                    "platform": platform,
+                    "crm": crm,
+                    "crm_ref": str(pair.crm.ref) if pair.crm else None,
+                    "source": str(source.ref),
+                },
+                decision.field,
+            )
+        for hold in self.view.conflict_holds.get(pair.subject, ()):
+            if hold.field not in asked and hold.details.get("kind") == kind.value:
+                self.close(hold, "both sides agree again")
+
+
+@dataclass(frozen=True, slots=True)
+class Linker:
+    """Answers link lines: the CRM id of the parent, a placeholder while it is being created, null where it has none."""
+
+    draft: Draft
+    conversation: Ref | None
+    person: Ref | None
+
+    def __call__(self, rule: FieldRule) -> Value:
+        if rule.with_person:
+            person = self._link(Kind.PERSON, self.person)
+            if person is None or (isinstance(person, Link) and person.crm.object != rule.with_person):
+                return None
+        kind = Kind(str(rule.link))
+        parent = self.person if kind is Kind.PERSON else self.conversation
+        link = self._link(kind, parent)
+        if link is None or parent is None:
+            return None
+        if isinstance(link, Link):
+            return None if rule.of and link.crm.object != rule.of else link.crm.id
+        needs = (rule.with_person, self.person) if rule.with_person and self.person else None
+        return placeholder(kind, parent, rule.of, needs)
+
+    def _link(self, kind: Kind, parent: Ref | None) -> Link | str | None:
+        """The link, "planned" while the parent's record is being created, None where there is none to come."""
+        if parent is None:
+            return None
+        link = self.draft.view.link(kind, parent)
+        if link:
+            moved = self.draft.moved.get(link.id)
+            return with_changes(link, crm=moved[0]) if moved else link
+        new = self.draft.new_links.get((kind, parent))
+        if new:
+            return Link(0, kind, parent, new.crm)
+        planned = (kind, parent) in self.draft.creating or parent in self.draft.view.busy
+        return "planned" if planned else None
+
+
+def _after(result: Result, side: Side) -> dict[Side, dict[str, Value]]:
+    """The snapshot values that a write brings when it lands: its own lines on both sides, but not what another write of
+    the same plan is still to bring to the other side (sets are written to both)."""
+    lines = result.written[side]
+    return {
+        at: {
+            name: result.after[at][name]
+            for name in lines
+            if name in result.after[at] and (at is side or name not in result.written[at])
+        }
+        for at in Side
+    }
+
+
+def _agreed(pair: Pair, result: Result, side: Side) -> dict[str, Value]:
+    """The snapshot before any write has landed: old values for the lines being written, new ones for the rest."""
+    snapshot = pair.platform_snapshot if side is Side.PLATFORM else pair.crm_snapshot
+    old = snapshot.fields if snapshot else {}
+    pending = {name for lines in result.written.values() for name in lines}
+    agreed = {name: value for name, value in result.after[side].items() if name not in pending}
+    return agreed | {name: old[name] for name in pending if name in old}

@@ -1,0 +1,301 @@
+"""The seven steps in one readable file: observe, match, merge, plan, guard, journal, apply.
+
+Deciding lives in the pure modules beside this one; here rows are fetched, handed over, and the answers stored.
+"""
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+from connector.adapters.base import Account, Adapter, Stream
+from connector.errors import RemoteError
+from connector.mapping.compiled import Compiled
+from connector.model import Fact, HoldType, Kind, Life, Observed, Ref, Side, State
+from connector.store.entries import Entries
+from connector.store.rows import order_key
+from connector.store.store import Ledger
+from connector.sync import cursor as cursors
+from connector.sync.finding import find_candidates
+from connector.sync.guards import Tally, check_pins, judge
+from connector.sync.identity import Candidate
+from connector.sync.loading import load_view
+from connector.sync.observe import fold_all
+from connector.sync.outbox import Drained, Outbox
+from connector.sync.plan import lookups_needed, make_plan
+from connector.sync.view import View
+
+BATCH = 2000
+"""Facts planned together: enough to fill a bundle of 1,000 rows per kind, few enough to keep memory flat."""
+PATIENCE = timedelta(minutes=2)
+"""How long `sync` waits for intents that become due later before it leaves them to the next run."""
+ROUNDS = 50
+
+
+@dataclass
+class Report:
+    """What a run did; `trouble` are the errors that cut something short."""
+
+    rounds: int = 0
+    news: int = 0
+    planned: int = 0
+    written: int = 0
+    failed: int = 0
+    calls: dict[str, int] = field(default_factory=dict)
+    trouble: list[RemoteError] = field(default_factory=list)
+
+
+Progress = Callable[[str, int], None]
+
+
+class Engine:
+    """One connection. Not to be used by two threads at once: the ledger's lease keeps other processes out."""
+
+    def __init__(
+        self,
+        name: str,
+        ledger: Ledger,
+        platform: Adapter,
+        crm: Adapter,
+        mapping: Compiled,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sleep: Callable[[float], None] = time.sleep,
+        progress: Progress = lambda _what, _count: None,
+        allowed: Collection[str] = (),
+    ) -> None:
+        self.name = name
+        self.ledger = ledger
+        self.adapters: dict[Side, Adapter] = {Side.PLATFORM: platform, Side.CRM: crm}
+        self.mapping = mapping
+        self._clock = clock
+        self._sleep = sleep
+        self._progress = progress
+        self._allowed = allowed
+        self._tally = Tally()
+        self.outbox = Outbox(ledger, self.adapters, mapping, clock, progress)
+
+    # -- before anything: are these the accounts and the mapping that somebody looked at?
+
+    def prepare(self) -> dict[Side, Account]:
+        """Check both sides and the pins; the first use of a connection pins them. Raises Refusal and RemoteError."""
+        accounts = {side: adapter.check() for side, adapter in self.adapters.items()}
+        pins = self.ledger.pins()
+        check_pins(pins, accounts[Side.PLATFORM].id, accounts[Side.CRM].id, self.mapping.digest)
+        if pins is None:
+            self.ledger.pin(accounts[Side.PLATFORM].id, accounts[Side.CRM].id, self.mapping.digest, {})
+        return accounts
+
+    def approve(self) -> None:
+        """A person has looked at the plan of a changed mapping: every linked record is decided anew under it."""
+        self.ledger.approve(self.mapping.digest)
+        self.ledger.redo_linked()
+
+    # -- observe
+
+    def observe(self, streams: Collection[tuple[Side, str]]) -> int:
+        """Pull these streams; facts and cursor are stored together, page by page. Answers how many records had news."""
+        return sum(self._pull(side, stream) for side, stream in self.streams() if (side, stream.name) in streams)
+
+    def streams(self) -> list[tuple[Side, Stream]]:
+        return [(side, stream) for side in Side for stream in self.adapters[side].capabilities.streams]
+
+    def look_at(self, refs: Sequence[Ref], side: Side) -> int:
+        """Fetch records that a hint, a link or a plan asked for, and fold them like any page."""
+        if not refs:
+            return 0
+        return self._take_in(side, self.adapters[side].fetch(refs))
+
+    def _pull(self, side: Side, stream: Stream) -> int:
+        adapter, news = self.adapters[side], 0
+        cursor = self.ledger.cursor(side, stream.name)
+        positions = self.ledger.positions(side, stream.name)
+        window = cursors.window(cursor, stream, positions.get)
+        for page in adapter.pull(stream.name, window):
+            if cursors.skewed(page, self._clock()):
+                self.ledger.problem(
+                    f"clock of {adapter.system}",
+                    "clock_skew",
+                    f"{adapter.system} says it is {page.watermark}, far ahead of this machine.",
+                    "Set the clock of this machine; nothing is remembered as read until then.",
+                )
+                page = replace(page, watermark=None)  # noqa: PLW2901
+            facts = self._folded(side, page.observed)
+            self.outbox.recognise(page.observed)
+            cursor = cursors.advance(cursor, window, page)
+            self.ledger.ingest(side, stream.name, facts, cursor, page.positions)
+            news += sum(fact.dirty for fact in facts)
+            self._progress(f"read {adapter.system}", len(page.observed))
+        self.ledger.solved(f"reading {adapter.system} {stream.name}")
+        return news
+
+    def _take_in(self, side: Side, seen: Sequence[Observed]) -> int:
+        facts = self._folded(side, seen)
+        self.outbox.recognise(seen)
+        self.ledger.record(facts)
+        return len(facts)
+
+    def _folded(self, side: Side, seen: Sequence[Observed]) -> list[Fact]:
+        """The facts that changed. Of a CRM only what concerns us is kept: a company's other contacts are not ours."""
+        if side is Side.CRM:
+            known = self.ledger.known([one.ref for one in seen])
+            seen = [one for one in seen if one.ref in known or one.kind is Kind.REPLY]
+        return fold_all(self.ledger.facts([one.ref for one in seen]), tuple(seen), side)
+
+    # -- match, merge, plan
+
+    def batches(self) -> Iterator[tuple[list[Fact], Entries]]:
+        """Every batch of dirty facts with its plan, messages (and what they need) first. Writes nothing to either side."""
+        for kinds in ((Kind.MESSAGE,), tuple(kind for kind in Kind if kind is not Kind.MESSAGE)):
+            after: str | None = None
+            while work := self.ledger.dirty(kinds, BATCH, after):
+                after = order_key(work[-1])
+                yield work, self._plan(work)
+
+    def _plan(self, work: Sequence[Fact]) -> Entries:
+        view = self._view(work, {})
+        missing = _missing_parents(view, work)
+        if missing and self.look_at(sorted(missing), Side.PLATFORM):
+            view = self._view(work, {})
+        persons = lookups_needed(view, work, self.mapping, self.name)
+        if persons:
+            candidates, seen = find_candidates(persons, self.mapping, self.adapters[Side.CRM])
+            view = self._view(work, candidates)
+            folded = {fact.ref: fact for fact in fold_all({}, tuple(seen), Side.CRM)}
+            view = replace(view, facts={**folded, **view.facts})
+            self._found = folded
+        else:
+            self._found = {}
+        return make_plan(view, work, self.mapping, self.name)
+
+    _found: Mapping[Ref, Fact] = {}
+
+    def _view(self, work: Sequence[Fact], candidates: Mapping[Ref, list[Candidate]]) -> View:
+        platform, crm = (self.adapters[side].capabilities for side in Side)
+        person = self.adapters[Side.PLATFORM].describe(Kind.PERSON.value)
+        return load_view(
+            self.ledger,
+            work,
+            candidates=candidates,
+            unique=frozenset(name for name, info in person.fields.items() if info.unique),
+            trusted_times=platform.trusted_times & crm.trusted_times,
+            conversation_object=self.mapping.conversations.object if self.mapping.conversations else None,
+            conversation_field=self.mapping.replies.conversation if self.mapping.replies else None,
+        )
+
+    # -- guard, journal, apply
+
+    def decide(self) -> tuple[int, Drained]:
+        """Plan, guard and journal everything that is dirty, and send batch by batch. Answers how many intents were new and
+        what was sent."""
+        planned, sent = 0, Drained()
+        for _, entries in self.batches():
+            self._tally.add(entries)
+            judge(self._tally, self._active_links(), self._allowed)
+            planned += self._journal(entries)
+            sent.add(self.outbox.drain())
+        sent.add(self.outbox.drain())
+        return planned, sent
+
+    def _journal(self, entries: Entries) -> int:
+        linked = {link.crm for link in entries.links}
+        self.ledger.record([replace(fact, dirty=False) for ref, fact in self._found.items() if ref in linked])
+        journaled = self.ledger.journal(entries)
+        self._after(entries)
+        self._progress("planned", len(journaled.intents))
+        return len(journaled.intents)
+
+    def _after(self, entries: Entries) -> None:
+        """Read the winners of merges, and let messages go on that waited for an identity which has settled itself."""
+        self.look_at(sorted({crm for _, crm, _ in entries.moved}), Side.CRM)
+        for id_, crm, _ in entries.moved:
+            self._redo_moved(id_, crm)
+        persons = [
+            hold.subject
+            for hold in (self.ledger.hold(id_) for id_, *_ in entries.closed_holds)
+            if hold.type is HoldType.IDENTITY
+        ]
+        self._redo_messages(persons)
+
+    def _redo_moved(self, link: int, crm: Ref) -> None:
+        """The identities and conversations of a person whose CRM record became another one point at it anew."""
+        persons = [one.platform for one in self.ledger.links_of([crm]) if one.id == link]
+        children = self.ledger.children(persons, Kind.IDENTITY) + self.ledger.children(persons, Kind.CONVERSATION)
+        self.ledger.journal(Entries(redo=[*persons, *children]))
+
+    def _redo_messages(self, persons: Sequence[Ref]) -> None:
+        if persons:
+            threads = self.ledger.children(persons, Kind.CONVERSATION)
+            held = self.ledger.children(threads, Kind.MESSAGE, [State.HELD, State.OPEN, State.FILTERED])
+            self.ledger.journal(Entries(redo=[*persons, *held]))
+
+    def _active_links(self) -> int:
+        return sum(count for (_, active), count in self.ledger.counts().links.items() if active)
+
+    # -- runs
+
+    def round(self, streams: Collection[tuple[Side, str]], report: Report) -> set[Side]:
+        """One turn of the seven steps over these streams. Answers the sides that were written to."""
+        report.rounds += 1
+        self.outbox.recover()
+        for stream in streams:
+            try:
+                report.news += self.observe([stream])
+            except RemoteError as error:
+                self._trouble(report, f"reading {error.system} {stream[1]}", error)
+        try:
+            planned, sent = self.decide()
+        except RemoteError as error:
+            self._trouble(report, "deciding", error)
+            return set()
+        self.ledger.solved("deciding")
+        report.planned += planned
+        report.written += sum(sent.done.values())
+        report.failed += sent.failed
+        return set(sent.done)
+
+    def sync(self) -> Report:
+        """Until quiet: both sides read, everything written, and each side read again after the last write to it."""
+        report, before, started = Report(), self._calls(), self._clock()
+        run = self.ledger.begin_run("sync")
+        self.prepare()
+        streams = [(side, stream.name) for side, stream in self.streams()]
+        while report.rounds < ROUNDS and not report.trouble:
+            written = self.round(streams, report)
+            streams = [(side, stream.name) for side, stream in self.streams() if side in written]
+            if not written and not self._wait(started):
+                break
+        report.calls = {name: count - before[name] for name, count in self._calls().items()}
+        for name, count in report.calls.items():
+            self.ledger.usage_add(self._clock().date(), name, count)
+        self.ledger.end_run(run, {"rounds": report.rounds, "written": report.written, "calls": report.calls})
+        return report
+
+    def _trouble(self, report: Report, scope: str, error: RemoteError) -> None:
+        """An error cut something short: it is shown in `status` until the same thing works again."""
+        report.trouble.append(error)
+        self.ledger.problem(scope, error.code, str(error), error.way_out)
+
+    def _wait(self, started: datetime) -> bool:
+        """Wait for the next intent that becomes due soon. False: nothing worth waiting for."""
+        due = self.outbox.next_due()
+        now = self._clock()
+        if due is None or due > started + PATIENCE:
+            return False
+        self._sleep(max(0.1, (due - now).total_seconds()))
+        return True
+
+    def _calls(self) -> dict[str, int]:
+        return {adapter.system: adapter.usage().calls for adapter in self.adapters.values()}
+
+
+def _missing_parents(view: View, work: Sequence[Fact]) -> set[Ref]:
+    """Parents that the work names and nobody has observed yet: a webhook may show a message before its conversation."""
+    named: set[Ref] = set()
+    for fact in work:
+        if fact.side is Side.PLATFORM and fact.life is Life.LIVE:
+            if fact.parent:
+                named.add(fact.parent)
+            if fact.kind is Kind.MESSAGE and fact.fields.get("person"):
+                named.add(Ref.parse(fact.fields["person"]))
+    return {ref for ref in named if ref not in view.facts}

@@ -1,0 +1,81 @@
+"""Reading from the store the rows around a batch of work. Reads only; what they mean is decided by `plan`."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from connector.model import Fact, Intent, Kind, Op, Ref, Side
+from connector.store.store import Ledger
+from connector.sync.identity import Candidate
+from connector.sync.view import View
+
+
+def load_view(
+    ledger: Ledger,
+    work: Sequence[Fact],
+    *,
+    candidates: Mapping[Ref, list[Candidate]],
+    unique: frozenset[str],
+    trusted_times: frozenset[Kind],
+    conversation_object: str | None,
+    conversation_field: str | None,
+) -> View:
+    """Everything a plan of this batch may look at: parents, identities, counterparts, siblings, snapshots, open work.
+
+    Three steps, because each finds the refs of the next: the work with its links and counterparts on the platform, then
+    their parents, then the links and CRM records of all of them.
+    """
+    facts = {fact.ref: fact for fact in work}
+    replied = _replied_conversations(work, conversation_object, conversation_field)
+    partners = {link.platform for link in ledger.links_of([*facts, *replied]) if link.active}
+    facts |= ledger.facts(partners - facts.keys())
+    for _ in range(2):
+        facts |= ledger.facts(_parents(facts.values()) - facts.keys())
+    persons = [ref for ref, fact in facts.items() if fact.kind is Kind.PERSON and fact.side is Side.PLATFORM]
+    facts |= ledger.facts(set(ledger.children(persons, Kind.IDENTITY)) - facts.keys())
+    links = ledger.links_of([*facts, *replied])
+    crm_persons = {link.crm for link in links if link.kind is Kind.PERSON and link.active}
+    siblings = ledger.siblings(crm_persons | {one.ref for found in candidates.values() for one in found}, Kind.PERSON)
+    links = list({link.id: link for link in [*links, *siblings]}.values())
+    refs = facts.keys() | {ref for link in links for ref in (link.platform, link.crm)}
+    facts |= ledger.facts(refs - facts.keys())
+    return View(
+        facts=facts,
+        links=links,
+        snapshots=ledger.snapshots(link.id for link in links if link.active),
+        busy=busy(ledger.open_intents(refs)),
+        holds=ledger.open_holds(refs),
+        settled=ledger.settled_holds(refs),
+        stats=ledger.stats(ref for ref, fact in facts.items() if fact.kind is Kind.CONVERSATION),
+        candidates=candidates,
+        unique=unique,
+        trusted_times=trusted_times,
+    )
+
+
+def busy(intents: Iterable[Intent]) -> frozenset[Ref]:
+    """The records that a write under way changes. A send changes nothing that a merge looks at but its own reply."""
+    refs: set[Ref] = set()
+    for intent in intents:
+        refs.add(intent.action.subject)
+        if intent.action.op is not Op.SEND and intent.action.target:
+            refs.add(intent.action.target)
+    return frozenset(refs)
+
+
+def _parents(facts: Iterable[Fact]) -> set[Ref]:
+    found: set[Ref] = set()
+    for fact in facts:
+        if fact.parent and fact.side is Side.PLATFORM:
+            found.add(fact.parent)
+        if fact.kind is Kind.MESSAGE and fact.fields.get("person"):
+            found.add(Ref.parse(fact.fields["person"]))
+    return found
+
+
+def _replied_conversations(work: Sequence[Fact], object_: str | None, field: str | None) -> set[Ref]:
+    if not object_ or not field:
+        return set()
+    return {
+        Ref(fact.ref.system, object_, str(fact.fields[field]))
+        for fact in work
+        if fact.kind is Kind.REPLY and fact.fields.get(field)
+    }

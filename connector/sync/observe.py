@@ -1,0 +1,84 @@
+"""Folding a new observation into what is remembered of a record. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from connector.model import Fact, Kind, Observed, Ref, Side, State, Value, digest
+
+KEPT_WHEN_DELETED = ("text", "attachments")
+
+
+def fold(old: Fact | None, seen: Observed, side: Side) -> Fact | None:
+    """The fact after an observation, None where the observation is no news.
+
+    Absent fields keep their old value. The version joins the side's stamp with a digest of what was shown, because stamps
+    have whole seconds: two edits in one second are two versions. An observation older than the fact is no news: an overlapped window shows an old
+    version again after a newer one was fetched through a hint. A message deleted on its network keeps the text that was
+    known, so that the mapping can still decide between marking and blanking it.
+    """
+    version = f"{seen.version}/{digest(seen.fields)}"
+    if old is None:
+        return Fact(
+            ref=seen.ref,
+            side=side,
+            kind=seen.kind,
+            fields=dict(seen.fields),
+            version=version,
+            changed_at=seen.changed_at,
+            by=seen.by,
+            ours=seen.ours,
+            parent=seen.parent,
+            life=seen.life,
+            merged_into=seen.merged_into,
+            token=seen.token,
+            state=State.OPEN if seen.kind is Kind.MESSAGE and side is Side.PLATFORM else None,
+        )
+    if version == old.version and seen.life is old.life:
+        return None
+    if old.changed_at and seen.changed_at and seen.changed_at < old.changed_at and seen.life is old.life:
+        return None
+    fields = {**old.fields, **seen.fields}
+    if fields.get("deleted") and side is Side.PLATFORM:
+        fields.update({name: old.fields[name] for name in KEPT_WHEN_DELETED if name in old.fields})
+    parent = seen.parent or old.parent
+    if (fields, parent, seen.life, seen.merged_into) == (old.fields, old.parent, old.life, old.merged_into):
+        # The stamp moved but nothing we read did. The version is taken over quietly, unless the write was ours: then the
+        # plan must look once more, because this is the read-back that confirms a snapshot.
+        return replace(
+            old,
+            version=version,
+            changed_at=seen.changed_at,
+            by=seen.by,
+            ours=seen.ours,
+            token=seen.token or old.token,
+            dirty=old.dirty or bool(seen.ours),
+        )
+    return replace(
+        old,
+        fields=fields,
+        version=version,
+        changed_at=seen.changed_at or old.changed_at,
+        by=seen.by,
+        ours=seen.ours,
+        parent=parent,
+        life=seen.life,
+        merged_into=seen.merged_into,
+        token=seen.token or old.token,
+        edited=old.edited or _text_changed(old, fields),
+        dirty=True,
+    )
+
+
+def _text_changed(old: Fact, fields: Mapping[str, Value]) -> bool:
+    return old.kind is Kind.MESSAGE and old.fields.get("text") != fields.get("text")
+
+
+def fold_all(known: Mapping[Ref, Fact], page: tuple[Observed, ...], side: Side) -> list[Fact]:
+    """The facts that a page changes, each once, in the page's order."""
+    facts = dict(known)
+    news: dict[Ref, Fact] = {}
+    for seen in page:
+        fact = fold(facts.get(seen.ref), seen, side)
+        if fact is not None:
+            facts[seen.ref] = news[seen.ref] = fact
+    return list(news.values())

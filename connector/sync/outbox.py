@@ -1,0 +1,340 @@
+"""The hands: claims intents, calls the write methods, settles each intent with its receipt. The only caller of writes.
+
+ready → sending → done; sending → ready (certainly not sent); sending → in_doubt (unclear, or the process died);
+in_doubt → done | ready | held; ready → refused (a no that stays a no); any → held (a person decides).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from connector.adapters.base import Adapter, Lookup, Probe, Write
+from connector.errors import AllowanceSpent, AuthError, RecordGone, Rejected, RemoteError, SchemaDrift, Transient
+from connector.mapping.compiled import Compiled
+from connector.model import (
+    Fields,
+    HoldType,
+    Intent,
+    IntentState,
+    Kind,
+    Observed,
+    Op,
+    Receipt,
+    Ref,
+    Side,
+    State,
+)
+from connector.store.entries import Entries, NewHold
+from connector.store.store import Ledger
+from connector.sync.observe import fold
+from connector.sync.placeholders import Linked, Waiting, parents, resolve
+from connector.sync.recovery import Fate, fate_of_update
+from connector.sync.replies import outcome
+from connector.sync.settling import Landed, settlement
+
+FIRST_WAIT = timedelta(seconds=2)
+LONGEST_WAIT = timedelta(minutes=15)
+"""Exponential waits between two attempts of one intent, when the system names none itself."""
+PARENT_WAIT = timedelta(minutes=5)
+DRIFT_WAIT = timedelta(minutes=15)
+ALLOWANCE_WAIT = timedelta(hours=1)
+"""A daily allowance is a rolling window (Salesforce: 24 hours), so it comes back bit by bit."""
+
+
+@dataclass
+class Drained:
+    """What a drain did: writes that landed by side, those that failed, and the sides that had to stop early."""
+
+    done: Counter[Side] = field(default_factory=Counter)
+    failed: int = 0
+    stopped: set[Side] = field(default_factory=set)
+
+    def add(self, other: "Drained") -> None:
+        self.done += other.done
+        self.failed += other.failed
+        self.stopped |= other.stopped
+
+
+class Outbox:
+    def __init__(
+        self,
+        ledger: Ledger,
+        adapters: Mapping[Side, Adapter],
+        mapping: Compiled,
+        clock: Callable[[], datetime],
+        progress: Callable[[str, int], None] = lambda _what, _count: None,
+    ) -> None:
+        self._ledger = ledger
+        self._adapters = adapters
+        self._mapping = mapping
+        self._clock = clock
+        self._progress = progress
+
+    def drain(self) -> Drained:
+        """Send everything that is due, parents before children, in batches across conversations."""
+        report = Drained()
+        while batch := self._next(report.stopped):
+            first = batch[0].action
+            try:
+                if first.op is Op.SEND:
+                    for intent in batch:
+                        self._send(intent, report)
+                else:
+                    self._write(batch, report)
+            except RemoteError as error:
+                self._trouble(first.side, error)
+                report.stopped.add(first.side)
+        return report
+
+    def recover(self) -> None:
+        """Look at every intent that was being sent: after a crash, or after an answer that never came."""
+        flying = self._ledger.in_flight()
+        for intent in flying:
+            if intent.state is IntentState.SENDING:
+                self._ledger.doubt(intent.id, "the connector stopped while it was being sent")
+        for intent in flying:
+            try:
+                if intent.action.op is Op.SEND:
+                    self._probe(intent)
+                elif intent.action.op is Op.REMOVE:
+                    self._ledger.requeue(intent.id, None, None)
+                else:
+                    self._look_again(intent)
+            except RemoteError as error:
+                self._trouble(intent.action.side, error)
+
+    def recognise(self, seen: Iterable[Observed]) -> None:
+        """Settle sends by their marker: the message that we were unsure of has been observed."""
+        marked = {one.token: one for one in seen if one.token}
+        if not marked:
+            return
+        for token, intent in self._ledger.by_token(marked).items():
+            if intent.state in (IntentState.DONE, IntentState.DROPPED, IntentState.REFUSED):
+                continue
+            if intent.state is IntentState.READY:
+                self._ledger.mark_sending([intent.id], self._clock())
+            one = marked[token]
+            self._settle([Landed(intent, Receipt(one.ref, True, one.version, one.fields), intent.action.fields)])
+
+    def next_due(self) -> datetime | None:
+        """When the earliest intent that waits becomes due, or an in-doubt one can be probed."""
+        times = [intent.not_before for intent in self._ledger.waiting() if intent.not_before]
+        for intent in self._ledger.in_flight():
+            if intent.tried_at:
+                times.append(intent.tried_at + self._adapters[intent.action.side].capabilities.lag)
+        return min(times, default=None)
+
+    def _next(self, stopped: set[Side]) -> list[Intent]:
+        """The next group of intents that one call can carry: same operation, side and kind, in journal order."""
+        for side in Side:
+            if side in stopped:
+                continue
+            limit = self._adapters[side].capabilities.batch
+            ready = self._ledger.ready(self._clock(), limit, side=side)
+            if ready:
+                first = ready[0].action
+                return [one for one in ready if (one.action.op, one.action.kind) == (first.op, first.kind)]
+        return []
+
+    def _write(self, batch: list[Intent], report: Drained) -> None:
+        resolved = self._resolve(batch)
+        if not resolved:
+            return
+        intents = [intent for intent, _ in resolved]
+        side, op = intents[0].action.side, intents[0].action.op
+        self._ledger.mark_sending([intent.id for intent in intents], self._clock())
+        writes = [_as_write(intent, fields) for intent, fields in resolved]
+        adapter = self._adapters[side]
+        try:
+            results = adapter.upsert(writes) if op is Op.UPSERT else adapter.remove(writes)
+        except RemoteError as error:
+            for intent in intents:
+                self._failed(intent, error)
+            report.failed += len(intents)
+            if isinstance(error, AuthError | AllowanceSpent | Transient):
+                raise
+            return
+        landed: list[Landed] = []
+        for (intent, fields), result in zip(resolved, results, strict=True):
+            if isinstance(result, Receipt):
+                landed.append(Landed(intent, result, fields))
+            else:
+                self._failed(intent, result)
+                report.failed += 1
+        self._settle(landed)
+        report.done[side] += len(landed)
+        self._ledger.solved(f"writing {side}")
+        self._progress("written", len(landed))
+
+    def _send(self, intent: Intent, report: Drained) -> None:
+        """Two actors: the platform stores our message and its answer is lost; we would send it again. So the row says
+        `sending` before the call, and an unclear answer is looked into before anything is repeated."""
+        action = intent.action
+        self._ledger.mark_sending([intent.id], self._clock())
+        try:
+            receipt = self._adapters[action.side].send(_as_write(intent, action.fields), intent.token)
+        except RemoteError as error:
+            report.failed += 1
+            self._failed(intent, error)
+            if isinstance(error, AuthError | AllowanceSpent):
+                raise
+            return
+        self._settle([Landed(intent, receipt, action.fields)])
+        report.done[action.side] += 1
+
+    def _probe(self, intent: Intent) -> None:
+        """After the longest time a sent message may stay invisible, look for our marker in the conversation."""
+        adapter = self._adapters[intent.action.side]
+        tried = intent.tried_at or self._clock()
+        if self._clock() < tried + adapter.capabilities.lag:
+            return
+        found = adapter.probe(_as_write(intent, intent.action.fields), intent.token, tried)
+        if isinstance(found, Receipt):
+            self._settle([Landed(intent, found, intent.action.fields)])
+        elif found is Probe.ABSENT:
+            self._ledger.requeue(intent.id, None, "looked for on the platform and not found: it was never sent")
+        else:
+            question = "It cannot be told whether this reply was sent. Look at the conversation, then decide."
+            details = {"text": intent.action.fields.get("text"), "conversation": str(intent.action.target)}
+            self._ledger.hold_intent(
+                intent.id, "in doubt", NewHold(HoldType.IN_DOUBT, intent.action.source, question, details)
+            )
+            self._tell(intent, "held", question)
+
+    def _look_again(self, intent: Intent) -> None:
+        action = intent.action
+        fields = resolve(action.fields, self._linked([intent]))
+        if isinstance(fields, Waiting):
+            self._ledger.requeue(intent.id, None, None)
+            return
+        now = self._current(intent)
+        if now is None:
+            self._ledger.requeue(intent.id, None, "looked for and not found: it was never written")
+            return
+        before = self._ledger.facts([now.ref]).get(now.ref)
+        fate = Fate.LANDED if action.target is None else fate_of_update(action, fields, before, now)
+        if fate is Fate.LANDED:
+            self._settle([Landed(intent, Receipt(now.ref, False, now.version, now.fields), fields)])
+        elif fate is Fate.NEVER_SENT:
+            self._ledger.requeue(intent.id, None, "looked at again: it was never written")
+        else:
+            fact = fold(before, now, action.side)
+            self._ledger.record([fact] if fact else [])
+            self._ledger.drop(intent.id, "somebody wrote after us; decided anew")
+            self._ledger.journal(Entries(redo=[action.source, action.subject]))
+
+    def _current(self, intent: Intent) -> Observed | None:
+        adapter = self._adapters[intent.action.side]
+        if intent.action.target:
+            return adapter.fetch([intent.action.target])[0]
+        if not intent.action.key:
+            return None
+        name, value = intent.action.key
+        found = adapter.find([Lookup(intent.action.object, name, value)])[0]
+        return found[0] if found else None
+
+    def _resolve(self, batch: Sequence[Intent]) -> list[tuple[Intent, dict[str, object]]]:
+        """Each intent with the ids of its parents; those whose parent is not written yet are put back to wait."""
+        linked = self._linked(batch)
+        resolved: list[tuple[Intent, dict[str, object]]] = []
+        waiting: list[int] = []
+        for intent in batch:
+            fields = resolve(intent.action.fields, linked)
+            if isinstance(fields, Waiting):
+                waiting.append(intent.id)
+            else:
+                resolved.append((intent, fields))
+        if waiting:
+            self._ledger.requeue(waiting, self._clock() + PARENT_WAIT, "waits for its person or conversation")
+        return resolved
+
+    def _linked(self, batch: Sequence[Intent]) -> Linked:
+        wanted = {ref for intent in batch for _, ref in parents(intent.action.fields)}
+        links = self._ledger.links_of(wanted) if wanted else []
+        table = {(link.kind, link.platform): link.crm for link in links if link.active}
+        return lambda kind, ref: table.get((kind, ref))
+
+    def _settle(self, landed: Sequence[Landed]) -> None:
+        """Receipt, link, both snapshots, the target's fact and the message's account: one transaction."""
+        if not landed:
+            return
+        subjects = [one.intent.action.subject for one in landed]
+        links = [link for link in self._ledger.links_of(subjects) if link.active]
+        refs = {one.receipt.ref for one in landed} | set(subjects)
+        facts = self._ledger.facts(refs)
+        linked = self._linked([one.intent for one in landed])
+        self._ledger.settle([settlement(one, self._mapping, facts, links, linked) for one in landed])
+
+    def _failed(self, intent: Intent, error: RemoteError) -> None:
+        """One intent did not go through: again later, looked into, held for a person, or refused."""
+        now = self._clock()
+        if not error.certain:
+            self._ledger.doubt(intent.id, str(error))
+        elif isinstance(error, RecordGone):
+            self._gone(intent, error)
+        elif isinstance(error, Rejected):
+            self._rejected(intent, error)
+        elif isinstance(error, SchemaDrift):
+            self._trouble(intent.action.side, error)
+            self._ledger.requeue(intent.id, now + DRIFT_WAIT, str(error))
+        elif isinstance(error, AllowanceSpent):
+            self._ledger.requeue(intent.id, now + ALLOWANCE_WAIT, str(error))
+        else:
+            wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(intent.attempts, 10))
+            if error.retry_after is not None:
+                wait = max(wait, timedelta(seconds=error.retry_after))
+            self._ledger.requeue(intent.id, now + wait, str(error))
+
+    def _gone(self, intent: Intent, error: RemoteError) -> None:
+        """The target was deleted or merged while we wrote: look at it, and decide anew with what it shows now."""
+        action = intent.action
+        if action.op is Op.SEND or action.target is None:
+            self._rejected(intent, error)
+            return
+        seen = self._adapters[action.side].fetch([action.target])
+        known = self._ledger.facts([action.target])
+        facts = [fold(known.get(one.ref), one, action.side) for one in seen]
+        self._ledger.record([fact for fact in facts if fact])
+        self._ledger.drop(intent.id, str(error))
+        self._ledger.journal(Entries(redo=[action.source, action.subject, action.target]))
+
+    def _rejected(self, intent: Intent, error: RemoteError) -> None:
+        """A no that stays a no. A reply is told to be failed where it was written; anything else is held for a person."""
+        action = intent.action
+        if action.op is Op.SEND:
+            self._ledger.refuse(intent.id, str(error))
+            self._tell(intent, "failed", error.detail)
+            return
+        details: Fields = {
+            "error": str(error),
+            "fields": list(error.fields),
+            "others": list(error.others),
+            "target": str(action.target) if action.target else action.object,
+        }
+        hold = NewHold(HoldType.REFUSED, action.subject, f"{action.kind} was refused: {error}", details)
+        states = {}
+        if action.kind is Kind.MESSAGE:
+            states[action.subject] = (State.HELD, f"refused: {error.code}")
+        self._ledger.hold_intent(intent.id, str(error), hold, states)
+        if action.kind in (Kind.PERSON, Kind.CONVERSATION) and action.target is None:
+            self._hold_children(action.subject, action.kind, f"its {action.kind} was refused: {error.code}")
+
+    def _hold_children(self, parent: Ref, kind: Kind, why: str) -> None:
+        """Messages below a record that could not be made are held with it; they go out by themselves once it exists."""
+        threads = [parent] if kind is Kind.CONVERSATION else self._ledger.children([parent], Kind.CONVERSATION)
+        messages = self._ledger.children(threads, Kind.MESSAGE, [State.OPEN])
+        self._ledger.journal(Entries(states=dict.fromkeys(messages, (State.HELD, why))))
+
+    def _tell(self, intent: Intent, fate: str, error: str) -> None:
+        """Write the fate of a reply that did not leave onto the CRM record that asked for it."""
+        if self._mapping.replies:
+            self._ledger.journal(Entries(intents=[outcome(self._mapping.replies, intent.action.source, fate, error)]))
+
+    def _trouble(self, side: Side, error: RemoteError) -> None:
+        self._ledger.problem(f"writing {side}", error.code, str(error), error.way_out)
+
+
+def _as_write(intent: Intent, fields: Fields) -> Write:
+    action = intent.action
+    return Write(action.kind, action.object, fields, action.target, action.key, action.expected)

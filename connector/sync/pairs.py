@@ -1,0 +1,181 @@
+"""Merging one pair, field by field: the rules of the mapping applied to two facts and two snapshots. Pure."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from connector.mapping.compiled import ABSENT, FieldRule
+from connector.mapping.model import Blank
+from connector.model import Decision, Fact, Fields, Outcome, Ref, Side, Snapshot, Value
+from connector.sync.merge import Merged, Terms, Values, blank, merge
+
+LinkValue = Callable[[FieldRule], Value]
+Settled = Callable[[str, Value, Value], str | None]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One platform record and the CRM record it is, or will be. `crm` is None while the CRM record does not exist; `names`
+    is the namespace of templates. `link_value` gives the CRM id, or a placeholder, for link lines."""
+
+    subject: Ref
+    platform: Fields
+    names: Fields
+    link_value: LinkValue
+    crm: Fact | None = None
+    exists: bool = True
+    platform_snapshot: Snapshot | None = None
+    crm_snapshot: Snapshot | None = None
+    newer: Side | None = None
+    settled: Settled = lambda _field, _platform, _crm: None
+    reserved: Mapping[str, str] = field(default_factory=dict)
+    """Platform fields that this record may not take, with the reason (another persona has them)."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What to write per side, the lines `written` there, the snapshots that stand afterwards, and every decision that is
+    worth telling.
+
+    `news` says whether the snapshots differ from the stored ones, so that an unchanged pair writes nothing at all.
+    """
+
+    to_crm: dict[str, Value]
+    to_platform: dict[str, Value]
+    written: dict[Side, tuple[str, ...]]
+    after: dict[Side, dict[str, Value]]
+    decisions: tuple[Decision, ...]
+    held: tuple[tuple[Decision, Value, Value], ...]
+    missing: tuple[str, ...]
+    news: bool
+    unread: tuple[str, ...] = ()
+
+
+def merge_pair(rules: Sequence[FieldRule], pair: Pair) -> Result:
+    """Decide every line of a kind for one pair."""
+    to_crm: dict[str, Value] = {}
+    to_platform: dict[str, Value] = {}
+    written: dict[Side, list[str]] = {Side.PLATFORM: [], Side.CRM: []}
+    after: dict[Side, dict[str, Value]] = {Side.PLATFORM: {}, Side.CRM: {}}
+    decisions: list[Decision] = []
+    held: list[tuple[Decision, Value, Value]] = []
+    missing: list[str] = []
+    crm_fields: Fields = pair.crm.fields if pair.crm else {}
+    read_back = _read_back(pair)
+    for rule in rules:
+        if rule.on == "create" and pair.exists:
+            continue
+        values = _values(rule, pair, crm_fields, read_back)
+        merged = _merge(rule, pair, values)
+        decision = merged.decision
+        if rule.platform in pair.reserved and merged.to_platform is not ABSENT:
+            merged, decision = _reserve(rule, pair, decision)
+        if merged.to_crm is not ABSENT:
+            to_crm[rule.crm] = rule.to_crm(merged.to_crm, crm_fields.get(rule.crm), pair.names)
+            written[Side.CRM].append(rule.name)
+        if merged.to_platform is not ABSENT and rule.platform:
+            to_platform[rule.platform] = merged.to_platform
+            written[Side.PLATFORM].append(rule.name)
+        if rule.required and not pair.exists and blank(to_crm.get(rule.crm)):
+            missing.append(rule.crm)
+        if decision.outcome is Outcome.HOLD:
+            held.append((decision, values.platform, values.crm))
+            _set(after, rule.name, values.platform_base, values.crm_base)
+            continue
+        if decision.outcome is not Outcome.KEEP or decision.conflict:
+            decisions.append(decision)
+        _set(
+            after,
+            rule.name,
+            merged.to_platform if merged.to_platform is not ABSENT else values.platform,
+            merged.to_crm if merged.to_crm is not ABSENT else values.crm,
+            values,
+        )
+    return Result(
+        to_crm,
+        to_platform,
+        {side: tuple(lines) for side, lines in written.items()},
+        after,
+        tuple(decisions),
+        tuple(held),
+        tuple(missing),
+        news=_news(pair, after),
+        unread=_still_unread(pair, read_back),
+    )
+
+
+def canonical(rules: Sequence[FieldRule], side: Side, fields: Fields, names: Fields) -> dict[str, Value]:
+    """What a side shows, canonical, by line name: for the snapshot of a record that has been read back."""
+    shown: dict[str, Value] = {}
+    for rule in rules:
+        if rule.link:
+            value = fields.get(rule.crm, ABSENT) if side is Side.CRM else ABSENT
+        else:
+            value = rule.from_crm(fields) if side is Side.CRM else rule.from_platform(fields, names)
+        if value is not ABSENT:
+            shown[rule.name] = value
+    return shown
+
+
+def _values(rule: FieldRule, pair: Pair, crm_fields: Fields, read_back: frozenset[str]) -> Values:
+    if rule.link:
+        platform = pair.link_value(rule)
+        crm = crm_fields.get(rule.crm, ABSENT)
+    else:
+        platform = rule.from_platform(pair.platform, pair.names)
+        crm = rule.from_crm(crm_fields) if pair.crm else ABSENT
+    platform_base = _base(pair.platform_snapshot, rule.name)
+    crm_base = _base(pair.crm_snapshot, rule.name)
+    if rule.name in read_back and crm is not ABSENT:
+        crm_base = crm
+    return Values(platform, crm, platform_base, crm_base)
+
+
+def _read_back(pair: Pair) -> frozenset[str]:
+    """The fields that this observation confirms: those we wrote last, when the version on show is ours.
+
+    Two actors: we write Phone, the CRM reformats it; a person edits Title. A version that is ours shows both. Phone is our
+    own value as the CRM keeps it and becomes the snapshot; Title was not written by us and stays a change.
+    """
+    if pair.crm and pair.crm.ours and pair.crm_snapshot:
+        return frozenset(pair.crm_snapshot.unread)
+    return frozenset()
+
+
+def _still_unread(pair: Pair, read_back: frozenset[str]) -> tuple[str, ...]:
+    if pair.crm_snapshot is None:
+        return ()
+    return tuple(name for name in pair.crm_snapshot.unread if name not in read_back)
+
+
+def _merge(rule: FieldRule, pair: Pair, values: Values) -> Merged:
+    terms = Terms(rule.name, rule.direction, rule.rule, Blank.CLEAR if rule.link else rule.blank, rule.same)
+    return merge(terms, values, pair.newer, pair.settled(rule.name, values.platform, values.crm))
+
+
+def _reserve(rule: FieldRule, pair: Pair, decision: Decision) -> tuple[Merged, Decision]:
+    kept = Decision(rule.name, Outcome.KEEP, "unique", pair.reserved[str(rule.platform)], decision.value)
+    return Merged(kept), kept
+
+
+def _base(snapshot: Snapshot | None, name: str) -> Value:
+    return snapshot.fields.get(name, ABSENT) if snapshot else ABSENT
+
+
+def _set(
+    after: dict[Side, dict[str, Value]], name: str, platform: Value, crm: Value, bases: Values | None = None
+) -> None:
+    """Remember both sides' values; an absent one keeps its old base."""
+    for side, value, base in (
+        (Side.PLATFORM, platform, bases.platform_base if bases else ABSENT),
+        (Side.CRM, crm, bases.crm_base if bases else ABSENT),
+    ):
+        kept = base if value is ABSENT else value
+        if kept is not ABSENT:
+            after[side][name] = kept
+
+
+def _news(pair: Pair, after: dict[Side, dict[str, Value]]) -> bool:
+    for side, snapshot in ((Side.PLATFORM, pair.platform_snapshot), (Side.CRM, pair.crm_snapshot)):
+        if dict(snapshot.fields if snapshot else {}) != after[side]:
+            return True
+    return bool(pair.crm_snapshot and pair.crm_snapshot.unread)

@@ -1,0 +1,308 @@
+"""Planning persons and their network identities: who gets linked, created, held or skipped, and what is merged. Pure."""
+
+from collections.abc import Sequence
+
+from connector.mapping.compiled import names, passes
+from connector.model import Fact, Hold, HoldType, Kind, Life, Link, Ref, Side, State, Value
+from connector.sync.draft import Draft, Linker, Place
+from connector.sync.identity import Answer, Verdict, judge, shared_evidence
+from connector.sync.pairs import Pair, Settled
+
+PRIMARY = "the platform allows this value once; it stays with {}"
+
+
+def place_person(draft: Draft, person: Ref) -> Place:
+    """Where a person stands; a person without a link is matched here, once per draft."""
+    if person not in draft.places:
+        draft.places[person] = _place(draft, person)
+    return draft.places[person]
+
+
+def plan_person(draft: Draft, fact: Fact) -> None:
+    """Merge a linked person. A person without a link is planned when a message needs it."""
+    link = draft.view.link(Kind.PERSON, fact.ref)
+    if link is None:
+        if draft.view.hold(HoldType.IDENTITY, fact.ref) or binding(draft, fact.ref):
+            place_person(draft, fact.ref)
+        return
+    if not draft.first_visit(Kind.PERSON, fact.ref) or draft.busy(fact.ref, link.crm):
+        return
+    if fact.life is not Life.LIVE:
+        draft.ended.append((link.id, f"{fact.life} on the platform"))
+        return
+    crm = draft.view.facts.get(link.crm)
+    if crm and crm.life is Life.MERGED and crm.merged_into:
+        follow(draft, link, crm.merged_into)
+        return
+    if crm and crm.life is Life.GONE:
+        draft.ended.append((link.id, "deleted in the CRM"))
+        return
+    _merge(draft, fact, crm, link=link)
+    plan_identities(draft, fact)
+
+
+def follow(draft: Draft, link: Link, winner: Ref) -> None:
+    """Two actors: a CRM user merges two contacts (or converts a lead); a message arrives for the loser. The link moves to
+    the winner, so the message lands there and the loser is never made again. The pair is merged anew once the winner has
+    been read."""
+    draft.moved[link.id] = (winner, f"{link.crm} became {winner}")
+    draft.redo.append(link.platform)
+    draft.wait(link.platform)
+
+
+def plan_identities(draft: Draft, person: Fact) -> None:
+    """Create or update the identity records of a person that has, or is getting, a CRM record."""
+    rules = draft.mapping.identities
+    if rules is None:
+        return
+    for fact in draft.view.identities(person.ref):
+        link = draft.view.link(Kind.IDENTITY, fact.ref)
+        if link is None and draft.view.ended(Kind.IDENTITY, fact.ref):
+            continue
+        if not draft.first_visit(Kind.IDENTITY, fact.ref) or draft.busy(fact.ref, link.crm if link else None):
+            continue
+        crm = draft.view.facts.get(link.crm) if link else None
+        if link and crm and crm.life is not Life.LIVE:
+            draft.ended.append((link.id, f"{crm.life} in the CRM"))
+            continue
+        space = names(fact, [person], connection=draft.connection)
+        pair = Pair(
+            fact.ref,
+            fact.fields,
+            space,
+            Linker(draft, None, person.ref),
+            crm,
+            exists=link is not None,
+            platform_snapshot=draft.view.snapshot(link, Side.PLATFORM),
+            crm_snapshot=draft.view.snapshot(link, Side.CRM),
+        )
+        key = (rules.key.field, rules.key.value(space))
+        draft.merge_into_plan(Kind.IDENTITY, rules.fields, pair, fact, link=link, object_=rules.object, key=key)
+
+
+def persons_to_find(draft: Draft, wanted: Sequence[Ref]) -> list[Fact]:
+    """The persons of this batch that have to be looked up in the CRM before they can be planned."""
+    found: dict[Ref, Fact] = {}
+    for ref in wanted:
+        fact = draft.view.facts.get(ref)
+        if fact is None or fact.life is not Life.LIVE or ref in found or ref in draft.view.busy:
+            continue
+        if draft.view.link(Kind.PERSON, ref) or draft.view.ended(Kind.PERSON, ref) or binding(draft, ref):
+            continue
+        found[ref] = fact
+    return list(found.values())
+
+
+def _place(draft: Draft, person: Ref) -> Place:
+    view = draft.view
+    link = view.link(Kind.PERSON, person)
+    if link:
+        fact = view.facts.get(person)
+        if fact:
+            plan_person(draft, fact)
+        return _linked_place(draft, link, person)
+    fact = view.facts.get(person)
+    if fact is None or fact.life is not Life.LIVE:
+        return Place(blocked=(State.HELD, f"{person} is not to be found on the platform"))
+    if person in view.busy:
+        hold = view.hold(HoldType.REFUSED, person)
+        return Place(planned=True) if hold is None else Place(planned=True, blocked=(State.HELD, _held(hold)))
+    takes, rule = passes(draft.mapping.persons.filters, fact.fields)
+    if not takes:
+        return Place(blocked=(State.FILTERED, rule))
+    return _settle_or_match(draft, fact)
+
+
+def _linked_place(draft: Draft, link: Link, person: Ref) -> Place:
+    if any(id_ == link.id for id_, _ in draft.ended):
+        return _deleted(draft, person, link)
+    return Place(link=link)
+
+
+def _settle_or_match(draft: Draft, fact: Fact) -> Place:
+    settled = binding(draft, fact.ref)
+    if settled:
+        return _follow_choice(draft, fact, settled)
+    ended = draft.view.ended(Kind.PERSON, fact.ref)
+    if ended:
+        return _deleted(draft, fact.ref, ended)
+    others = _being_created(draft)
+    mine = shared_evidence(fact.fields, draft.mapping.persons.match, draft.mapping.region)
+    if mine & others:
+        draft.wait(fact.ref)
+        return Place(waits=True)
+    candidates = draft.view.candidates.get(fact.ref)
+    if candidates is None:
+        draft.wait(fact.ref)
+        return Place(waits=True)
+    verdict = judge(fact.fields, candidates, draft.mapping.persons.match, draft.mapping.region)
+    draft.found_crm.update({candidate.ref: candidate.fields for candidate in candidates})
+    if verdict.answer is Answer.LINK:
+        return _link(draft, fact, verdict.best.ref, verdict.best.reasons)
+    if verdict.answer is Answer.HOLD:
+        return _ask(draft, fact, verdict, f"Which CRM record is {_name(fact)}?")
+    if draft.mapping.persons.nobody == "hold":
+        return _ask(draft, fact, verdict, f"Nobody in the CRM matches {_name(fact)}. Who is it?")
+    if draft.mapping.persons.nobody == "skip":
+        draft.close(draft.view.hold(HoldType.IDENTITY, fact.ref), "nobody matches; the mapping skips such persons")
+        return Place(blocked=(State.FILTERED, "persons.nobody: skip"))
+    return _create(draft, fact, ("nobody in the CRM matched",))
+
+
+def _follow_choice(draft: Draft, fact: Fact, settled: Hold) -> Place:
+    by = f"{settled.by} decided" + (f": {settled.why}" if settled.why else "")
+    if settled.choice == "never":
+        return Place(blocked=(State.FILTERED, "a person decided: never"))
+    if settled.choice == "create":
+        return _create(draft, fact, (by,))
+    return _link(draft, fact, Ref.parse(str(settled.choice)), (by,))
+
+
+def _link(draft: Draft, fact: Fact, crm: Ref, why: tuple[str, ...]) -> Place:
+    draft.first_visit(Kind.PERSON, fact.ref)
+    shown = draft.view.facts.get(crm)
+    if shown is None:
+        fields = draft.found_crm.get(crm, {})
+        shown = Fact(crm, Side.CRM, Kind.PERSON, fields, "")
+    draft.close(draft.view.hold(HoldType.IDENTITY, fact.ref), f"linked to {crm}")
+    _merge(draft, fact, shown, link=None, target=crm, why=why)
+    plan_identities(draft, fact)
+    return Place(planned=True)
+
+
+def _create(draft: Draft, fact: Fact, why: tuple[str, ...]) -> Place:
+    draft.first_visit(Kind.PERSON, fact.ref)
+    persons = draft.mapping.persons
+    lead = persons.lead if persons.nobody == "lead" else None
+    home = lead or persons
+    space = names(fact, connection=draft.connection)
+    pair = Pair(fact.ref, fact.fields, space, Linker(draft, None, fact.ref), exists=False)
+    result = draft.merge_into_plan(
+        Kind.PERSON,
+        persons.on(home.object),
+        pair,
+        fact,
+        link=None,
+        object_=home.object,
+        key=(home.key.field, home.key.value(space)),
+        why=why,
+    )
+    if result.missing:
+        return _ask(draft, fact, Verdict(Answer.NOBODY), f"{_name(fact)} has no value for {', '.join(result.missing)}.")
+    draft.close(draft.view.hold(HoldType.IDENTITY, fact.ref), "nobody matches any more")
+    plan_identities(draft, fact)
+    return Place(planned=True)
+
+
+def _merge(
+    draft: Draft,
+    fact: Fact,
+    crm: Fact | None,
+    *,
+    link: Link | None,
+    target: Ref | None = None,
+    why: tuple[str, ...] = (),
+) -> None:
+    persons = draft.mapping.persons
+    crm_ref = link.crm if link else target
+    pair = Pair(
+        fact.ref,
+        fact.fields,
+        names(fact, connection=draft.connection),
+        Linker(draft, None, fact.ref),
+        crm,
+        platform_snapshot=draft.view.snapshot(link, Side.PLATFORM),
+        crm_snapshot=draft.view.snapshot(link, Side.CRM),
+        newer=newer(draft, fact, crm),
+        settled=choice(draft, fact.ref),
+        reserved=_reserved(draft, fact, crm_ref, link),
+    )
+    rules = persons.on(crm_ref.object if crm_ref else persons.object)
+    draft.merge_into_plan(Kind.PERSON, rules, pair, fact, link=link, object_=persons.object, target=target, why=why)
+
+
+def _reserved(draft: Draft, fact: Fact, crm: Ref | None, link: Link | None) -> dict[str, str]:
+    """Fields that the platform allows once and that another persona of the same CRM record has, or is first to get.
+
+    Two actors: a customer writes on Instagram and on WhatsApp, so two persons are one contact. Giving both the contact's
+    phone number would be refused; the one that shows it keeps it, and otherwise the older one gets it.
+    """
+    if crm is None:
+        return {}
+    links = [one for one in draft.view.links_on(crm) if link is None or one.id != link.id]
+    planned = [new.platform for new in draft.new_links.values() if new.kind is Kind.PERSON and new.crm == crm]
+    older = [one.platform for one in links if link is None or one.id < link.id]
+    older += [ref for ref in planned if link is None and ref != fact.ref]
+    reserved = {name: PRIMARY.format(older[0]) for name in draft.view.unique} if older else {}
+    for mate in (one.platform for one in links):
+        shown = draft.view.facts.get(mate)
+        for name in draft.view.unique:
+            if shown and shown.fields.get(name):
+                reserved[name] = PRIMARY.format(mate)
+    return reserved
+
+
+def _ask(draft: Draft, fact: Fact, verdict: Verdict, question: str, ended: Link | None = None) -> Place:
+    details: dict[str, Value] = {
+        "person": {name: fact.fields.get(name) for name in ("name", "email", "phone", "handle", "identity_keys")},
+        "ended": ended.id if ended else None,
+        "candidates": [
+            {"ref": str(one.ref), "points": one.points, "reasons": list(one.reasons)} for one in verdict.scored
+        ],
+    }
+    draft.hold(HoldType.IDENTITY, fact.ref, question, details)
+    return Place(blocked=(State.HELD, f"identity of {fact.ref}"))
+
+
+def _deleted(draft: Draft, person: Ref, link: Link) -> Place:
+    """Deleted in the CRM: unlinked and not made again. Only a person can bring the record back."""
+    fact = draft.view.facts.get(person)
+    if fact and not draft.view.hold(HoldType.IDENTITY, person):
+        question = f"{link.crm} ({_name(fact)}) was unlinked: {link.ended or 'deleted in the CRM'}."
+        _ask(draft, fact, Verdict(Answer.NOBODY), question, link)
+    return Place(blocked=(State.HELD, f"identity of {person}"))
+
+
+def binding(draft: Draft, person: Ref) -> Hold | None:
+    """A person's decision about this identity. One that was made before the link ended does not bind any more."""
+    settled = draft.view.settlement(HoldType.IDENTITY, person)
+    ended = draft.view.ended(Kind.PERSON, person)
+    if settled is None or settled.details.get("ended") != (ended.id if ended else None):
+        return None
+    return settled
+
+
+def _being_created(draft: Draft) -> frozenset[tuple[str, str]]:
+    persons = (draft.view.facts[ref] for kind, ref in draft.creating if kind is Kind.PERSON and ref in draft.view.facts)
+    return frozenset().union(
+        *(shared_evidence(one.fields, draft.mapping.persons.match, draft.mapping.region) for one in persons)
+    )
+
+
+def choice(draft: Draft, subject: Ref) -> Settled:
+    """A person's settled choice for a field, as long as both sides still show the values it was made for."""
+
+    def settled(name: str, platform: Value, crm: Value) -> str | None:
+        hold = draft.view.settlement(HoldType.CONFLICT, subject, name)
+        if hold is None or (hold.details.get("platform"), hold.details.get("crm")) != (platform, crm):
+            return None
+        return hold.choice
+
+    return settled
+
+
+def newer(draft: Draft, platform: Fact, crm: Fact | None) -> Side | None:
+    """The side that changed last, None where the times of one cannot be trusted or are equal."""
+    if platform.kind not in draft.view.trusted_times or crm is None:
+        return None
+    if platform.changed_at is None or crm.changed_at is None or platform.changed_at == crm.changed_at:
+        return None
+    return Side.PLATFORM if platform.changed_at > crm.changed_at else Side.CRM
+
+
+def _name(fact: Fact) -> str:
+    return str(fact.fields.get("name") or fact.fields.get("handle") or fact.ref)
+
+
+def _held(hold: Hold) -> str:
+    return f"hold {hold.id}: {hold.question}"

@@ -1,0 +1,29 @@
+"""What became of a write whose answer never came. Pure."""
+
+from enum import StrEnum
+
+from connector.model import Action, Fact, Life, Observed
+
+
+class Fate(StrEnum):
+    LANDED = "landed"
+    NEVER_SENT = "never_sent"
+    OVERTAKEN = "overtaken"
+
+
+def fate_of_update(action: Action, fields: dict[str, object], before: Fact | None, now: Observed) -> Fate:
+    """Compare what the target shows now with what we sent and with what it showed before.
+
+    Two actors: our update lands and its answer is lost; a person then edits the same field. Repeating the write would
+    overwrite her edit, so anything that is neither the old value nor ours counts as overtaken and is merged afresh.
+    `fields` are the action's fields with placeholders resolved.
+    """
+    if now.life is not Life.LIVE:
+        return Fate.OVERTAKEN
+    shown = {name: now.fields[name] for name in fields if name in now.fields}
+    if all(value == fields[name] for name, value in shown.items()) and shown:
+        return Fate.LANDED
+    old = {name: before.fields.get(name) for name in shown} if before else {}
+    if shown == old:
+        return Fate.NEVER_SENT
+    return Fate.LANDED if now.ours and shown else Fate.OVERTAKEN

@@ -1,0 +1,116 @@
+"""What stands in the store once a write has landed: link, snapshots, facts, account. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from connector.mapping.compiled import Compiled, FieldRule
+from connector.model import Fact, Fields, Intent, Kind, Life, Link, Op, Receipt, Ref, Side, Snapshot, State, Value
+from connector.store.entries import NewLink, Settlement, Shown
+from connector.sync.pairs import canonical
+from connector.sync.placeholders import Linked, Waiting, resolve
+
+WRITTEN = "written to the CRM"
+"""The reason of every synced message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """A write that certainly happened; `fields` are the values that were sent."""
+
+    intent: Intent
+    receipt: Receipt
+    fields: Fields
+
+
+def settlement(
+    landed: Landed,
+    mapping: Compiled,
+    facts: Mapping[Ref, Fact],
+    links: Sequence[Link],
+    linked: Linked,
+) -> Settlement:
+    """The rows of one landed write. What the target shows when read back is remembered, not what was sent; where the
+    answer does not tell, the sent values stand as `unread` until the next pull."""
+    action, receipt = landed.intent.action, landed.receipt
+    if action.op is Op.SEND:
+        return _sent(landed, mapping, facts)
+    if action.op is Op.REMOVE:
+        gone = replace(facts[receipt.ref], life=Life.GONE, dirty=True) if receipt.ref in facts else None
+        return Settlement(
+            landed.intent.id,
+            receipt,
+            states={action.subject: (State.ERASED, "removed from the CRM, as the mapping says")},
+            facts=(gone,) if gone else (),
+        )
+    link = next((one for one in links if one.kind is action.kind and one.platform == action.subject), None)
+    rules = _rules(mapping, action.kind, receipt.ref if action.side is Side.CRM else link.crm if link else None)
+    after = _after(landed, rules, linked)
+    unread = tuple(after[Side.CRM]) if action.side is Side.CRM and receipt.fields is None else ()
+    states = (
+        {action.subject: (State.SYNCED, WRITTEN)} if action.kind is Kind.MESSAGE and action.side is Side.CRM else {}
+    )
+    news = (_fact(landed, facts),)
+    if action.target is None:
+        shown = (
+            Shown(Side.PLATFORM, None, after[Side.PLATFORM]),
+            Shown(Side.CRM, receipt.version, after[Side.CRM], unread=unread),
+        )
+        new = NewLink(action.kind, action.subject, receipt.ref, action.why, shown)
+        return Settlement(landed.intent.id, receipt, links=(new,), states=states, facts=news)
+    lines = (
+        tuple(Snapshot(link.id, side, None, after[side], unread if side is Side.CRM else ()) for side in Side)
+        if link
+        else ()
+    )
+    return Settlement(landed.intent.id, receipt, snapshots=lines, states=states, facts=news)
+
+
+def _sent(landed: Landed, mapping: Compiled, facts: Mapping[Ref, Fact]) -> Settlement:
+    """A reply went out: the message it became is a fact of its own and is planned like any other message."""
+    action, receipt = landed.intent.action, landed.receipt
+    reply = facts.get(action.subject)
+    shown = canonical(mapping.replies.fields, Side.CRM, reply.fields, {}) if mapping.replies and reply else {}
+    link = NewLink(Kind.REPLY, receipt.ref, action.subject, action.why, (Shown(Side.CRM, None, shown),))
+    message = facts.get(receipt.ref) or Fact(
+        receipt.ref,
+        Side.PLATFORM,
+        Kind.MESSAGE,
+        dict(receipt.fields or {}),
+        "",
+        parent=action.target,
+        token=landed.intent.token,
+        state=State.OPEN,
+    )
+    return Settlement(landed.intent.id, receipt, links=(link,), facts=(replace(message, dirty=True),))
+
+
+def _rules(mapping: Compiled, kind: Kind, crm: Ref | None) -> Sequence[FieldRule]:
+    if kind is Kind.REPLY:
+        return mapping.replies.fields if mapping.replies else ()
+    rules = mapping.kind(kind)
+    if rules is None:
+        return ()
+    return rules.on(crm.object) if crm else rules.fields
+
+
+def _after(landed: Landed, rules: Sequence[FieldRule], linked: Linked) -> dict[Side, dict[str, Value]]:
+    action, receipt = landed.intent.action, landed.receipt
+    after: dict[Side, dict[str, Value]] = {}
+    for side in Side:
+        values = resolve(action.after.get(side, {}), linked)
+        after[side] = {} if isinstance(values, Waiting) else values
+    if receipt.fields is not None:
+        shown = canonical(rules, action.side, receipt.fields, {})
+        after[action.side] |= {name: value for name, value in shown.items() if name in after[action.side]}
+    return after
+
+
+def _fact(landed: Landed, facts: Mapping[Ref, Fact]) -> Fact:
+    """The target as it stands now. Its version stays the one before the write, so that an overlapped read of that old
+    version is recognised as old."""
+    action, receipt = landed.intent.action, landed.receipt
+    shown = {**landed.fields, **(receipt.fields or {})}
+    known = facts.get(receipt.ref)
+    if known is None:
+        return Fact(receipt.ref, action.side, action.kind, shown, "", dirty=False)
+    return replace(known, fields={**known.fields, **shown})

@@ -1,0 +1,216 @@
+"""Planning conversations and messages: what comes in, where it hangs, what its record shows. Pure."""
+
+from dataclasses import dataclass, replace
+
+from connector.mapping.compiled import names, passes
+from connector.model import Action, Fact, Fields, HoldType, Kind, Life, Op, Ref, Side, State, Value, digest
+from connector.sync.draft import Draft, Linker
+from connector.sync.pairs import Pair
+from connector.sync.persons import choice, newer, place_person
+from connector.sync.replies import plan_result
+from connector.sync.settling import WRITTEN
+
+NEVER_SYNCED = "deleted on its network before it was synced"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A message with the records around it, and the namespace of its filters and templates."""
+
+    message: Fact
+    conversation: Fact | None
+    person: Ref | None
+    names: Fields
+
+
+def setting(draft: Draft, message: Fact) -> Setting:
+    """The message as its filters and templates see it. One that vanished from the platform counts as deleted."""
+    conversation = draft.view.facts.get(message.parent) if message.parent else None
+    named = message.fields.get("person")
+    person = Ref.parse(named) if named else conversation.parent if conversation else None
+    if message.life is not Life.LIVE:
+        message = replace(message, fields={**message.fields, "deleted": True})
+    if message.fields.get("deleted") and draft.mapping.messages.deleted == "blank":
+        message = replace(message, fields={**message.fields, "text": "", "attachments": []})
+    stats = _derived(draft, conversation)
+    return Setting(
+        message,
+        conversation,
+        person,
+        names(message, around(draft, person, conversation), connection=draft.connection, derived=stats),
+    )
+
+
+def around(draft: Draft, person: Ref | None, conversation: Fact | None) -> list[Fact]:
+    """The conversation, the person, and the person's identity on the conversation's network."""
+    found = [conversation] if conversation else []
+    if person and (fact := draft.view.facts.get(person)):
+        found.append(fact)
+        network = conversation.fields.get("network") if conversation else None
+        own = [one for one in draft.view.identities(person) if one.fields.get("network") == network]
+        found += own[:1]
+    return found
+
+
+def _derived(draft: Draft, conversation: Fact | None) -> dict[str, Value]:
+    stats = draft.view.stats.get(conversation.ref) if conversation else None
+    if stats is None:
+        return {}
+    return {
+        "message_count": stats.count,
+        "first_message_at": stats.first_at,
+        "last_message_at": stats.last_at,
+        "last_direction": stats.last_direction,
+    }
+
+
+def wants(draft: Draft, message: Fact) -> tuple[bool, str]:
+    """Whether the filters let a message in, and the rule that decided."""
+    return passes(draft.mapping.messages.filters, setting(draft, message).names)
+
+
+def plan_message(draft: Draft, message: Fact) -> None:
+    """Decide one message: its account, its record on the timeline, and the reply it may be the result of."""
+    if not draft.first_visit(Kind.MESSAGE, message.ref):
+        return
+    plan_result(draft, message)
+    link = draft.view.link(Kind.MESSAGE, message.ref)
+    if draft.busy(message.ref, link.crm if link else None):
+        return
+    around = setting(draft, message)
+    if link is None:
+        _bring_in(draft, around)
+        return
+    crm = draft.view.facts.get(link.crm)
+    if crm and crm.life is not Life.LIVE:
+        draft.ended.append((link.id, f"{crm.life} in the CRM"))
+        draft.states[message.ref] = (State.ERASED, f"{link.crm} was deleted in the CRM")
+        return
+    if _is_deleted(message) and draft.mapping.messages.deleted == "remove":
+        _remove(draft, message, link.crm)
+        return
+    _merge(draft, around)
+    draft.states[message.ref] = (State.SYNCED, WRITTEN)
+
+
+def plan_conversation(draft: Draft, conversation: Fact, *, wanted: bool = False) -> bool:
+    """Merge a linked conversation, or create its record when a message needs it (`wanted`). False: nothing hangs on it."""
+    rules = draft.mapping.conversations
+    if rules is None or conversation.parent is None:
+        return False
+    link = draft.view.link(Kind.CONVERSATION, conversation.ref)
+    if link is None and (not wanted or draft.view.ended(Kind.CONVERSATION, conversation.ref)):
+        return False
+    if not draft.first_visit(Kind.CONVERSATION, conversation.ref):
+        return True
+    if draft.busy(conversation.ref, link.crm if link else None):
+        return True
+    crm = draft.view.facts.get(link.crm) if link else None
+    if link and crm and crm.life is not Life.LIVE:
+        draft.ended.append((link.id, f"{crm.life} in the CRM"))
+        return False
+    derived = _derived(draft, conversation)
+    nearby = around(draft, conversation.parent, conversation)[1:]
+    space = names(conversation, nearby, connection=draft.connection, derived=derived)
+    pair = Pair(
+        conversation.ref,
+        {**conversation.fields, **derived},
+        space,
+        Linker(draft, conversation.ref, conversation.parent),
+        crm,
+        exists=link is not None,
+        platform_snapshot=draft.view.snapshot(link, Side.PLATFORM),
+        crm_snapshot=draft.view.snapshot(link, Side.CRM),
+        newer=newer(draft, conversation, crm),
+        settled=choice(draft, conversation.ref),
+    )
+    key = (rules.key.field, rules.key.value(space))
+    draft.merge_into_plan(Kind.CONVERSATION, rules.fields, pair, conversation, link=link, object_=rules.object, key=key)
+    return True
+
+
+def _bring_in(draft: Draft, around: Setting) -> None:
+    message = around.message
+    ended = draft.view.ended(Kind.MESSAGE, message.ref)
+    if ended:
+        draft.states[message.ref] = (State.ERASED, f"{ended.crm}: {ended.ended}")
+        return
+    takes, rule = passes(draft.mapping.messages.filters, around.names)
+    if takes and around.conversation is not None and draft.mapping.conversations is not None:
+        takes, rule = passes(draft.mapping.conversations.filters, around.conversation.fields)
+    if not takes:
+        draft.states[message.ref] = (State.FILTERED, rule)
+        return
+    if _is_deleted(message):
+        draft.states[message.ref] = (State.ERASED, NEVER_SYNCED)
+        return
+    if around.person is None or around.conversation is None:
+        draft.states[message.ref] = (State.HELD, "its conversation is not to be found on the platform")
+        return
+    place = place_person(draft, around.person)
+    if place.waits:
+        draft.wait(message.ref)
+        return
+    if place.blocked:
+        draft.states[message.ref] = place.blocked
+        if not place.planned:
+            return
+    if around.conversation.parent and around.conversation.parent != around.person:
+        owner = place_person(draft, around.conversation.parent)
+        if owner.waits:
+            draft.wait(message.ref)
+            return
+    plan_conversation(draft, around.conversation, wanted=True)
+    _merge(draft, around)
+
+
+def _merge(draft: Draft, around: Setting) -> None:
+    message = around.message
+    rules = draft.mapping.messages
+    link = draft.view.link(Kind.MESSAGE, message.ref)
+    pair = Pair(
+        message.ref,
+        message.fields,
+        around.names,
+        Linker(draft, message.parent, around.person),
+        draft.view.facts.get(link.crm) if link else None,
+        exists=link is not None,
+        platform_snapshot=draft.view.snapshot(link, Side.PLATFORM),
+        crm_snapshot=draft.view.snapshot(link, Side.CRM),
+    )
+    result = draft.merge_into_plan(
+        Kind.MESSAGE,
+        rules.fields,
+        pair,
+        message,
+        link=link,
+        object_=rules.object,
+        key=(rules.key.field, rules.key.value(around.names)),
+    )
+    if result.missing:
+        lines = ", ".join(result.missing)
+        draft.hold(
+            HoldType.REFUSED, message.ref, f"No value for the required {lines}.", {"fields": list(result.missing)}
+        )
+        draft.states[message.ref] = (State.HELD, f"no value for {lines}")
+
+
+def _remove(draft: Draft, message: Fact, crm: Ref) -> None:
+    draft.intents.append(
+        Action(
+            unique=f"message:{message.ref}:remove:{digest(str(crm))}",
+            op=Op.REMOVE,
+            side=Side.CRM,
+            kind=Kind.MESSAGE,
+            object=crm.object,
+            fields={},
+            source=message.ref,
+            subject=message.ref,
+            target=crm,
+            why=("deleted on its network; the mapping says remove",),
+        )
+    )
+
+
+def _is_deleted(message: Fact) -> bool:
+    return bool(message.fields.get("deleted")) or message.life is not Life.LIVE

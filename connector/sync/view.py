@@ -1,0 +1,101 @@
+"""What the planner may look at: rows loaded beforehand, with the few questions it asks of them. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from connector.model import Fact, Hold, HoldType, Kind, Link, Ref, Side, Snapshot
+from connector.store.entries import ConversationStats
+from connector.sync.identity import Candidate
+
+
+@dataclass(frozen=True)
+class View:
+    """Rows around one batch of work.
+
+    `busy` are refs with an open intent: nothing is planned on them until it is settled, so that a plan never builds on a
+    value that is just being written. `candidates` are the CRM records found for persons without a link; a person that is
+    missing there was not looked up. `unique` are the platform's person fields that no two persons may share.
+    """
+
+    facts: Mapping[Ref, Fact]
+    links: Iterable[Link] = ()
+    snapshots: Mapping[int, Mapping[Side, Snapshot]] = field(default_factory=dict)
+    busy: frozenset[Ref] = frozenset()
+    holds: Iterable[Hold] = ()
+    settled: Iterable[Hold] = ()
+    stats: Mapping[Ref, ConversationStats] = field(default_factory=dict)
+    candidates: Mapping[Ref, list[Candidate]] = field(default_factory=dict)
+    unique: frozenset[str] = frozenset()
+    trusted_times: frozenset[Kind] = frozenset()
+
+    @cached_property
+    def _by_platform(self) -> dict[tuple[Kind, Ref], list[Link]]:
+        table: dict[tuple[Kind, Ref], list[Link]] = {}
+        for link in self.links:
+            table.setdefault((link.kind, link.platform), []).append(link)
+        return table
+
+    @cached_property
+    def _by_crm(self) -> dict[Ref, list[Link]]:
+        table: dict[Ref, list[Link]] = {}
+        for link in self.links:
+            table.setdefault(link.crm, []).append(link)
+        return table
+
+    @cached_property
+    def conflict_holds(self) -> dict[Ref, list[Hold]]:
+        """Open conflicts by subject."""
+        table: dict[Ref, list[Hold]] = {}
+        for hold in self.holds:
+            if hold.type is HoldType.CONFLICT:
+                table.setdefault(hold.subject, []).append(hold)
+        return table
+
+    @cached_property
+    def _holds(self) -> dict[tuple[HoldType, Ref, str], Hold]:
+        return {(hold.type, hold.subject, hold.field): hold for hold in self.holds}
+
+    @cached_property
+    def _settled(self) -> dict[tuple[HoldType, Ref, str], Hold]:
+        newest: dict[tuple[HoldType, Ref, str], Hold] = {}
+        for hold in sorted(self.settled, key=lambda one: one.id):
+            newest[hold.type, hold.subject, hold.field] = hold
+        return newest
+
+    @cached_property
+    def _identities(self) -> dict[Ref, list[Fact]]:
+        table: dict[Ref, list[Fact]] = {}
+        for fact in self.facts.values():
+            if fact.kind is Kind.IDENTITY and fact.side is Side.PLATFORM and fact.parent:
+                table.setdefault(fact.parent, []).append(fact)
+        return table
+
+    def identities(self, person: Ref) -> list[Fact]:
+        """The network identities of a platform person."""
+        return self._identities.get(person, [])
+
+    def link(self, kind: Kind, platform: Ref) -> Link | None:
+        """The active link of a platform record."""
+        return next((link for link in self._by_platform.get((kind, platform), ()) if link.active), None)
+
+    def ended(self, kind: Kind, platform: Ref) -> Link | None:
+        """The newest ended link of a platform record that has no active one: its tombstone."""
+        links = self._by_platform.get((kind, platform), [])
+        if any(link.active for link in links):
+            return None
+        return max(links, key=lambda link: link.id, default=None)
+
+    def links_on(self, crm: Ref) -> list[Link]:
+        """The active links of a CRM record, oldest first."""
+        return sorted((link for link in self._by_crm.get(crm, ()) if link.active), key=lambda link: link.id)
+
+    def snapshot(self, link: Link | None, side: Side) -> Snapshot | None:
+        return self.snapshots.get(link.id, {}).get(side) if link else None
+
+    def hold(self, type_: HoldType, subject: Ref, name: str = "") -> Hold | None:
+        return self._holds.get((type_, subject, name))
+
+    def settlement(self, type_: HoldType, subject: Ref, name: str = "") -> Hold | None:
+        """The last hold of this kind that a person has settled."""
+        return self._settled.get((type_, subject, name))

@@ -1,0 +1,9 @@
+"""Makes `suite` importable for every adapter's conformance tests, with readable assertions."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+pytest.register_assert_rewrite("suite")

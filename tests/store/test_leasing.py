@@ -1,0 +1,126 @@
+"""One engine per connection at a time."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+
+from connector.errors import StoreError
+from connector.model import Cursor, IntentState, Side
+from connector.store.entries import Entries
+
+TTL = timedelta(seconds=60)
+
+
+def test_a_second_engine_does_not_get_the_lease(store):
+    assert store.at("main").lease("a:1", TTL)
+    assert not store.at("main").lease("b:2", TTL)
+
+
+def test_the_same_holder_name_in_another_process_is_another_engine(store):
+    assert store.at("main").lease("a:1", TTL)
+    assert not store.at("main").lease("a:1", TTL)
+
+
+def test_each_connection_has_a_lease_of_its_own(store):
+    assert store.at("main").lease("a:1", TTL)
+    assert store.at("other").lease("b:2", TTL)
+
+
+def test_a_renewed_lease_lasts(store, clock):
+    first, second = store.at("main"), store.at("main")
+    first.lease("a:1", TTL)
+    for _ in range(3):
+        clock.pass_(seconds=50)
+        assert first.lease("a:1", TTL)
+    assert not second.lease("b:2", TTL)
+
+
+def test_an_expired_lease_is_taken_over_and_the_fence_rises(store, clock):
+    first, second = store.at("main"), store.at("main")
+    first.lease("a:1", TTL)
+    clock.pass_(seconds=60)
+    assert second.lease("b:2", TTL)
+    assert second.fence > first.fence
+    assert not first.lease("a:1", TTL)
+
+
+def test_an_expired_lease_that_nobody_took_is_renewed_and_still_writes(store, clock):
+    ledger = store.at("main")
+    ledger.lease("a:1", TTL)
+    clock.pass_(hours=1)
+    ledger.begin_run("tick")
+    fence = ledger.fence
+    assert ledger.lease("a:1", TTL)
+    assert ledger.fence == fence
+
+
+def test_a_released_lease_is_free_at_once(store):
+    first, second = store.at("main"), store.at("main")
+    first.lease("a:1", TTL)
+    first.release()
+    assert second.lease("b:2", TTL)
+
+
+def test_releasing_what_was_taken_over_leaves_the_new_holder_alone(store, clock):
+    first, second, third = (store.at("main") for _ in range(3))
+    first.lease("a:1", TTL)
+    clock.pass_(hours=1)
+    second.lease("b:2", TTL)
+    first.release()
+    assert not third.lease("c:3", TTL)
+
+
+@pytest.fixture
+def overtaken(store, clock, make):
+    """An engine that slept past its lease, with a write on its way, while another took over."""
+    ledger = store.at("main")
+    ledger.lease("a:1", TTL)
+    (intent,) = ledger.journal(Entries(intents=[make.action("a")])).intents
+    ledger.mark_sending([intent.id], clock())
+    clock.pass_(hours=1)
+    store.at("main").lease("b:2", TTL)
+    return ledger, intent
+
+
+WRITES = {
+    "settle": lambda ledger, intent, make: ledger.settle([make.settlement(intent, "1")]),
+    "requeue": lambda ledger, intent, make: ledger.requeue(intent.id, None, None),
+    "mark_sending": lambda ledger, intent, make: ledger.mark_sending([intent.id], ledger._clock()),
+    "journal": lambda ledger, intent, make: ledger.journal(Entries(intents=[make.action("b")])),
+    "ingest": lambda ledger, intent, make: ledger.ingest(Side.CRM, "Task", [make.message(1)], Cursor(resume="x"), {}),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES.keys())
+def test_an_engine_that_was_overtaken_cannot_write(store, overtaken, make, write):
+    ledger, intent = overtaken
+    with pytest.raises(StoreError, match="taken over the connection main"):
+        write(ledger, intent, make)
+    after = store.at("main")
+    assert after.intent(intent.id).state is IntentState.SENDING
+    assert sum(after.counts().intents.values()) == 1
+    assert after.seen() == 0
+    assert after.cursor(Side.CRM, "Task") == Cursor()
+
+
+def test_people_settle_holds_while_an_engine_runs(store):
+    store.at("main").lease("a:1", TTL)
+    store.at("main").remember("key", 1)
+    assert store.at("main").recall("key") == 1
+
+
+def test_of_many_engines_that_start_at_once_one_gets_the_lease(store):
+    got: list[bool] = []
+    gate = threading.Barrier(4)
+
+    def start(n: int) -> None:
+        gate.wait()
+        got.append(store.at("main").lease(f"host:{n}", TTL))
+
+    threads = [threading.Thread(target=start, args=[n]) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(got) == [False, False, False, True]

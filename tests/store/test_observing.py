@@ -1,0 +1,156 @@
+"""Pins, cursors, positions, facts, aliases."""
+
+from datetime import timedelta
+
+import pytest
+
+from connector.errors import StoreError
+from connector.model import Cursor, Kind, Life, Side, State
+from connector.store.entries import Entries
+
+
+def test_a_new_connection_has_no_pins(ledger):
+    assert ledger.pins() is None
+
+
+def test_the_first_use_pins_accounts_and_mapping(ledger, clock):
+    pins = ledger.pin("chatwoot/1", "00D1", "abc", {"Contact": "Key__c"})
+    assert ledger.pins() == pins
+    assert (pins.platform_account, pins.crm_account, pins.mapping_digest) == ("chatwoot/1", "00D1", "abc")
+    assert pins.keys == {"Contact": "Key__c"}
+    assert pins.pinned_at == pins.approved_at == clock()
+
+
+def test_pinning_again_changes_nothing(ledger, clock):
+    first = ledger.pin("chatwoot/1", "00D1", "abc", {"Contact": "Key__c"})
+    clock.pass_(days=1)
+    assert ledger.pin("chatwoot/1", "00D1", "other", {}) == first
+
+
+@pytest.mark.parametrize("accounts", [("chatwoot/2", "00D1"), ("chatwoot/1", "00D2")])
+def test_other_accounts_are_refused(ledger, accounts):
+    first = ledger.pin("chatwoot/1", "00D1", "abc")
+    with pytest.raises(StoreError, match="belongs to other accounts"):
+        ledger.pin(*accounts, "abc")
+    assert ledger.pins() == first
+
+
+def test_approving_replaces_the_mapping_and_keeps_accounts(ledger, clock):
+    pinned_at = ledger.pin("chatwoot/1", "00D1", "abc", {"a": "b"}).pinned_at
+    clock.pass_(hours=1)
+    ledger.approve("def")
+    pins = ledger.pins()
+    assert (pins.mapping_digest, pins.keys, pins.pinned_at, pins.approved_at) == ("def", {"a": "b"}, pinned_at, clock())
+    ledger.approve("ghi", {"a": "c"})
+    assert ledger.pins().keys == {"a": "c"}
+
+
+def test_approving_before_the_first_use_is_refused(ledger):
+    with pytest.raises(StoreError, match="never used"):
+        ledger.approve("abc")
+
+
+def test_a_stream_that_was_never_read_has_an_empty_cursor(ledger):
+    assert ledger.cursor(Side.CRM, "Task") == Cursor()
+    assert ledger.position(Side.CRM, "Task", "1") is None
+    assert ledger.positions(Side.CRM, "Task") == {}
+
+
+def test_ingest_stores_facts_cursor_and_positions(ledger, make, clock):
+    cursor = Cursor(clock(), clock() - timedelta(hours=1), "page 2")
+    ledger.ingest(Side.PLATFORM, "messages", [make.message(1), make.message(2)], cursor, {"1": "90", "2": "91"})
+    assert ledger.cursor(Side.PLATFORM, "messages") == cursor
+    assert ledger.positions(Side.PLATFORM, "messages") == {"1": "90", "2": "91"}
+    assert ledger.position(Side.PLATFORM, "messages", "2") == "91"
+    assert ledger.seen() == 2
+    ledger.ingest(Side.PLATFORM, "messages", [], Cursor(clock()), {"2": "95"})
+    assert ledger.cursor(Side.PLATFORM, "messages") == Cursor(clock())
+    assert ledger.positions(Side.PLATFORM, "messages") == {"1": "90", "2": "95"}
+
+
+def test_cursors_and_positions_are_kept_apart_by_side_and_stream(ledger, clock):
+    ledger.ingest(Side.PLATFORM, "a", [], Cursor(clock()), {"k": "1"})
+    assert ledger.cursor(Side.CRM, "a") == ledger.cursor(Side.PLATFORM, "b") == Cursor()
+    assert ledger.positions(Side.CRM, "a") == ledger.positions(Side.PLATFORM, "b") == {}
+
+
+def test_a_page_that_cannot_be_stored_does_not_move_the_cursor(ledger, make, clock):
+    broken = make.message(2, changed_at=clock().replace(tzinfo=None))
+    with pytest.raises(StoreError):
+        ledger.ingest(Side.PLATFORM, "messages", [make.message(1), broken], Cursor(clock()), {"1": "2"})
+    assert ledger.cursor(Side.PLATFORM, "messages") == Cursor()
+    assert ledger.positions(Side.PLATFORM, "messages") == {}
+    assert ledger.facts([make.message(1).ref]) == {}
+
+
+def test_a_position_that_cannot_be_stored_takes_the_facts_with_it(ledger, make, clock):
+    with pytest.raises(StoreError):
+        ledger.ingest(Side.PLATFORM, "messages", [make.message(1)], Cursor(clock()), {"1": None})
+    assert ledger.seen() == 0
+    assert ledger.cursor(Side.PLATFORM, "messages") == Cursor()
+
+
+def test_a_newer_fact_replaces_the_whole_row(ledger, make, clock):
+    old = make.fact(Kind.PERSON, 1, fields={"name": "Old", "email": "old@shop.example"}, by="agent 1", ours=True)
+    new = make.fact(
+        Kind.PERSON,
+        1,
+        fields={"name": "New"},
+        version="v2",
+        life=Life.MERGED,
+        merged_into=make.platform(Kind.PERSON, 2),
+    )
+    ledger.record([old])
+    ledger.record([new])
+    assert ledger.facts([old.ref]) == {old.ref: new}
+
+
+def test_the_last_of_two_facts_of_one_record_stands(ledger, make):
+    ledger.record([make.message(1), make.message(1, version="v2")])
+    assert ledger.facts([make.message(1).ref])[make.message(1).ref].version == "v2"
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        ({}, (State.FILTERED, "rule spam")),
+        ({"state": State.OPEN}, (State.OPEN, None)),
+        ({"state": State.HELD, "reason": "why"}, (State.HELD, "why")),
+    ],
+    ids=["none given: kept", "state given: replaced", "both given: replaced"],
+)
+def test_the_account_of_a_message_survives_new_versions(ledger, make, given, stored):
+    ledger.record([make.message(1)])
+    ledger.journal(Entries(states={make.message(1).ref: (State.FILTERED, "rule spam")}))
+    ledger.record([make.message(1, version="v2", **given)])
+    fact = ledger.facts([make.message(1).ref])[make.message(1).ref]
+    assert (fact.version, fact.state, fact.reason) == ("v2", *stored)
+
+
+def test_a_new_message_is_open_and_other_kinds_have_no_account(ledger, make):
+    crm_message = make.fact(Kind.MESSAGE, 3, side=Side.CRM)
+    ledger.record([make.message(1), make.fact(Kind.PERSON, 2), crm_message])
+    found = ledger.facts([make.message(1).ref, make.platform(Kind.PERSON, 2), crm_message.ref])
+    assert {ref.id: fact.state for ref, fact in found.items()} == {"1": State.OPEN, "2": None, "3": None}
+
+
+def test_aliases_are_followed_to_their_end(ledger, make):
+    a, b, c = (make.crm(name, "Contact") for name in "abc")
+    ledger.alias(a, b)
+    ledger.alias(b, c)
+    assert [ledger.resolve(ref) for ref in (a, b, c)] == [c, c, c]
+
+
+def test_an_alias_can_be_replaced(ledger, make):
+    a, b, c = (make.crm(name, "Contact") for name in "abc")
+    ledger.alias(a, b)
+    ledger.alias(a, c)
+    assert ledger.resolve(a) == c
+
+
+def test_aliases_in_a_circle_end(ledger, make):
+    a, b = make.crm("a", "Contact"), make.crm("b", "Contact")
+    ledger.alias(a, b)
+    ledger.alias(b, a)
+    assert ledger.resolve(a) == b
+    assert ledger.resolve(b) == a
