@@ -13,7 +13,7 @@ from connector.mapping.compiled import MAX_KEY, Context, compile_mapping, reads
 from connector.mapping.lenses import Base
 from connector.mapping.model import Direction, FieldMapping, Key, Replies, Rule, Scalar
 from connector.mapping.model import Mapping as MappingFile
-from connector.mapping.names import platform_kind
+from connector.mapping.names import AROUND, platform_kind
 from connector.mapping.source import Place, did_you_mean
 from connector.mapping.template import show
 from connector.mapping.texts import Text
@@ -181,7 +181,7 @@ def _line(kind: Kind, line: FieldMapping, info: ObjectInfo, known: _Side) -> Ite
         yield _no_field(here.at("crm"), info, line.crm)
         return
     platform_info = known.platform.get(platform_kind(kind))
-    source = platform_info.field(line.platform) if platform_info and line.platform else None
+    source = _source(kind, line.platform, known)
     if line.direction is not Direction.TO_CRM:
         yield from _to_platform(kind, line, platform_info, source)
     if line.direction is not Direction.TO_PLATFORM:
@@ -196,6 +196,16 @@ def _line(kind: Kind, line: FieldMapping, info: ObjectInfo, known: _Side) -> Ite
     ):
         message = "no CRM user has an e-mail address that an agent has, so nobody could be assigned."
         yield here.at("transform").problem(message, "Give agents and CRM users the same addresses.", "warning")
+
+
+def _source(kind: Kind, name: str | None, known: _Side) -> FieldInfo | None:
+    """The platform field that a line names, also one of a record around it (`conversation.network`)."""
+    if name is None:
+        return None
+    owner, _, rest = name.partition(".")
+    around = owner in AROUND[platform_kind(kind)]
+    info = known.platform.get(owner if around else platform_kind(kind))
+    return info.field(rest if around else name) if info else None
 
 
 def _to_platform(kind: Kind, line: FieldMapping, info: ObjectInfo | None, field: FieldInfo | None) -> Iterator[Problem]:

@@ -216,6 +216,14 @@ class Key(Strict):
     template: str
 
 
+class LeadTarget(Strict):
+    """The object for `nobody: lead`; `fields` are added to those of persons (a Lead needs a Company)."""
+
+    object: str = "Lead"
+    key: Key
+    fields: tuple[FieldMapping, ...] = ()
+
+
 class Persons(Strict):
     object: Annotated[str, Field(description="CRM object in which a new person is created")]
     also: Annotated[
@@ -226,7 +234,7 @@ class Persons(Strict):
     nobody: Annotated[
         Literal["create", "lead", "hold", "skip"], Field(description="what to do when no CRM record matches")
     ] = "create"
-    lead: Annotated["LeadTarget | None", Field(description="needed where nobody is lead")] = None
+    lead: Annotated[LeadTarget | None, Field(description="needed where nobody is lead")] = None
     filters: tuple[Filter, ...] = ()
     fields: tuple[FieldMapping, ...]
 
@@ -235,14 +243,6 @@ class Persons(Strict):
         if self.nobody == "lead" and self.lead is None:
             raise ValueError("nobody: lead needs a lead section that says how a lead is made")
         return self
-
-
-class LeadTarget(Strict):
-    """The object for `nobody: lead`; `fields` are added to those of persons (a Lead needs a Company)."""
-
-    object: str = "Lead"
-    key: Key
-    fields: tuple[FieldMapping, ...] = ()
 
 
 class Identities(Strict):

@@ -214,8 +214,18 @@ def _problem(model: type[BaseModel], place: Place, detail: ErrorDetails) -> Prob
         return here.problem("unknown key.", did_you_mean(name, _keys(owner) if owner else ()))
     if kind == "missing":
         return here.at(name).problem("is missing.", f"Add {name}.")
-    message = detail["msg"].removeprefix("Value error, ").rstrip(".")
+    message = SHAPES.get(kind) or detail["msg"].removeprefix("Value error, ").rstrip(".")
     return here.problem(message[:1].lower() + message[1:] + ".")
+
+
+SHAPES: Final = {
+    "model_type": "needs `key: value` lines",
+    "dict_type": "needs `key: value` lines",
+    "list_type": "needs a list",
+    "tuple_type": "needs a list",
+    "string_type": "needs a text; put it in quotes",
+}
+"""pydantic's words for a wrong shape, in the words of YAML."""
 
 
 def _in_file(place: Place, loc: Sequence[str | int]) -> Path_:

@@ -108,6 +108,8 @@ class MarkdownEscape(MarkdownToText):
     """For replies: the customer sees exactly what was typed in the CRM. Markdown signs and the openers of Liquid
     templates (`{{`, `{%`) are escaped, so that neither formats, fills in or hides anything."""
 
+    loss: ClassVar[str] = "More than one blank line becomes one; white space at line ends."
+
 
 BLANKS: Final = re.compile(r"[ \t\n]+")
 PARAGRAPHS: Final = frozenset(("p", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "table", "pre", "blockquote"))

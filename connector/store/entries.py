@@ -72,6 +72,7 @@ class Entries:
     """A whole plan as the journal takes it: all of it or nothing.
 
     `ended` is (link id, reason), `moved` (link id, new CRM ref, reason), `closed_holds` (hold id, choice, by, why).
+    `requeued` are intents that a person wants sent again, `dropped` (intent id, why) those that shall never go out.
     `clean` holds the version the plan looked at: news that arrived since keeps the record dirty.
     """
 
@@ -84,6 +85,8 @@ class Entries:
     holds: Sequence[NewHold] = ()
     closed_holds: Sequence[tuple[int, str, str, str]] = ()
     decisions: Sequence[DecisionRow] = ()
+    requeued: Sequence[int] = ()
+    dropped: Sequence[tuple[int, str]] = ()
     clean: Mapping[Ref, str] = field(default_factory=dict)
     redo: Sequence[Ref] = ()
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from sqlalchemy import Connection, bindparam, or_, select, update
 
 from connector.errors import StoreError
-from connector.model import Intent, Kind, Link, Outcome, Ref, Side, Snapshot, State
+from connector.model import OPEN_INTENTS, Intent, IntentState, Kind, Link, Outcome, Ref, Side, Snapshot, State
 from connector.store import rows
 from connector.store.database import Scoped, chunks, insert, upsert
 from connector.store.entries import DecisionRow, Entries, Journaled, NewHold, NewLink, States
@@ -21,6 +21,7 @@ class Journaling(Scoped):
         hold that somebody settled in the meantime, a ref that is linked to something else."""
         with self._writing() as db:
             self._close_holds(db, entries.closed_holds)
+            self._release(db, entries)
             self._end_links(db, entries.ended)
             self._move_links(db, entries.moved)
             made, shown, clashes = self._link(db, entries.links)
@@ -47,6 +48,21 @@ class Journaling(Scoped):
             )
             if db.execute(change).rowcount != 1:
                 raise StoreError(f"Hold {id_} is not open (any more) in {self.connection}.", LOOK_AGAIN)
+
+    def _release(self, db: Connection, entries: Entries) -> None:
+        """What a person decided about held intents: out again, or never. Only an intent that is still open can change."""
+        changes = [(id_, {"state": IntentState.READY.value, "not_before": None}) for id_ in entries.requeued] + [
+            (id_, {"state": IntentState.DROPPED.value, "error": why, "ended_at": self._clock()})
+            for id_, why in entries.dropped
+        ]
+        for id_, values in changes:
+            change = update(intents).where(
+                intents.c.connection == self.connection,
+                intents.c.id == id_,
+                intents.c.state.in_([state.value for state in OPEN_INTENTS]),
+            )
+            if db.execute(change.values(**values)).rowcount != 1:
+                raise StoreError(f"Intent {id_} is not open (any more) in {self.connection}.", LOOK_AGAIN)
 
     def _end_links(self, db: Connection, ended: Iterable[tuple[int, str]]) -> None:
         for id_, reason in ended:

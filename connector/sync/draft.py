@@ -25,7 +25,7 @@ from connector.model import (
 from connector.store.entries import DecisionRow, Entries, NewHold, NewLink, Shown
 from connector.sync.pairs import Pair, Result, merge_pair
 from connector.sync.placeholders import placeholder
-from connector.sync.view import View
+from connector.sync.view import SETTLED_ITSELF, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,6 @@ class Draft:
     waiting: set[Ref] = field(default_factory=set)
     places: dict[Ref, Place] = field(default_factory=dict)
     done: set[tuple[Kind, Ref]] = field(default_factory=set)
-    found_crm: dict[Ref, Fields] = field(default_factory=dict)
 
     def entries(self, work: Sequence[Fact]) -> Entries:
         """The finished plan. Every record of the work is clean now, except those that wait for something."""
@@ -113,7 +112,7 @@ class Draft:
     def close(self, hold: Hold | None, why: str) -> None:
         """Close a hold that has settled itself."""
         if hold:
-            self.closed_holds.append((hold.id, "settled itself", "connector", why))
+            self.closed_holds.append((hold.id, SETTLED_ITSELF, "connector", why))
 
     def merge_into_plan(
         self,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from connector.adapters.base import Account, Adapter, Stream
-from connector.errors import RemoteError
+from connector.errors import ConnectorError, RemoteError
 from connector.mapping.compiled import Compiled
 from connector.model import Fact, HoldType, Kind, Life, Observed, Ref, Side, State
 from connector.store.entries import Entries
@@ -43,6 +43,19 @@ class Report:
     failed: int = 0
     calls: dict[str, int] = field(default_factory=dict)
     trouble: list[RemoteError] = field(default_factory=list)
+    stopped_by: str | None = None
+
+    def summary(self) -> dict[str, object]:
+        """JSON-able, for the list of runs."""
+        return {
+            "rounds": self.rounds,
+            "planned": self.planned,
+            "written": self.written,
+            "failed": self.failed,
+            "calls": self.calls,
+            "trouble": [str(error) for error in self.trouble],
+            "stopped_by": self.stopped_by,
+        }
 
 
 Progress = Callable[[str, int], None]
@@ -157,15 +170,17 @@ class Engine:
         missing = _missing_parents(view, work)
         if missing and self.look_at(sorted(missing), Side.PLATFORM):
             view = self._view(work, {})
+        crm = self.adapters[Side.CRM]
+        seen: list[Observed] = []
         persons = lookups_needed(view, work, self.mapping, self.name)
         if persons:
-            candidates, seen = find_candidates(persons, self.mapping, self.adapters[Side.CRM])
+            candidates, seen = find_candidates(persons, self.mapping, crm)
             view = self._view(work, candidates)
-            folded = {fact.ref: fact for fact in fold_all({}, tuple(seen), Side.CRM)}
-            view = replace(view, facts={**folded, **view.facts})
-            self._found = folded
-        else:
-            self._found = {}
+        chosen = _chosen(view)
+        if chosen:
+            seen += crm.fetch(chosen)
+        self._found = {fact.ref: fact for fact in fold_all({}, tuple(seen), Side.CRM)}
+        view = replace(view, facts={**self._found, **view.facts})
         return make_plan(view, work, self.mapping, self.name)
 
     _found: Mapping[Ref, Fact] = {}
@@ -258,17 +273,22 @@ class Engine:
         """Until quiet: both sides read, everything written, and each side read again after the last write to it."""
         report, before, started = Report(), self._calls(), self._clock()
         run = self.ledger.begin_run("sync")
-        self.prepare()
-        streams = [(side, stream.name) for side, stream in self.streams()]
-        while report.rounds < ROUNDS and not report.trouble:
-            written = self.round(streams, report)
-            streams = [(side, stream.name) for side, stream in self.streams() if side in written]
-            if not written and not self._wait(started):
-                break
-        report.calls = {name: count - before[name] for name, count in self._calls().items()}
-        for name, count in report.calls.items():
-            self.ledger.usage_add(self._clock().date(), name, count)
-        self.ledger.end_run(run, {"rounds": report.rounds, "written": report.written, "calls": report.calls})
+        try:
+            self.prepare()
+            streams = [(side, stream.name) for side, stream in self.streams()]
+            while report.rounds < ROUNDS and not report.trouble:
+                written = self.round(streams, report)
+                streams = [(side, stream.name) for side, stream in self.streams() if side in written]
+                if not written and not self._wait(started):
+                    break
+        except ConnectorError as error:
+            report.stopped_by = str(error)
+            raise
+        finally:
+            report.calls = {name: count - before[name] for name, count in self._calls().items()}
+            for name, count in report.calls.items():
+                self.ledger.usage_add(self._clock().date(), name, count)
+            self.ledger.end_run(run, report.summary())
         return report
 
     def _trouble(self, report: Report, scope: str, error: RemoteError) -> None:
@@ -287,6 +307,19 @@ class Engine:
 
     def _calls(self) -> dict[str, int]:
         return {adapter.system: adapter.usage().calls for adapter in self.adapters.values()}
+
+
+def _chosen(view: View) -> list[Ref]:
+    """CRM records that people have chosen for persons without a link, and that nobody has read yet."""
+    refs = {
+        Ref.parse(hold.choice)
+        for hold in view.settled
+        if hold.type is HoldType.IDENTITY
+        and hold.choice
+        and ":" in hold.choice
+        and view.link(Kind.PERSON, hold.subject) is None
+    }
+    return sorted(refs - view.facts.keys())
 
 
 def _missing_parents(view: View, work: Sequence[Fact]) -> set[Ref]:

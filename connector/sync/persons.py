@@ -136,7 +136,6 @@ def _settle_or_match(draft: Draft, fact: Fact) -> Place:
         draft.wait(fact.ref)
         return Place(waits=True)
     verdict = judge(fact.fields, candidates, draft.mapping.persons.match, draft.mapping.region)
-    draft.found_crm.update({candidate.ref: candidate.fields for candidate in candidates})
     if verdict.answer is Answer.LINK:
         return _link(draft, fact, verdict.best.ref, verdict.best.reasons)
     if verdict.answer is Answer.HOLD:
@@ -155,17 +154,18 @@ def _follow_choice(draft: Draft, fact: Fact, settled: Hold) -> Place:
         return Place(blocked=(State.FILTERED, "a person decided: never"))
     if settled.choice == "create":
         return _create(draft, fact, (by,))
-    return _link(draft, fact, Ref.parse(str(settled.choice)), (by,))
+    chosen = draft.view.facts.get(Ref.parse(str(settled.choice)))
+    if chosen and chosen.life is Life.MERGED and chosen.merged_into:
+        chosen = draft.view.facts.get(chosen.merged_into)
+    if chosen is None or chosen.life is not Life.LIVE:
+        return _ask(draft, fact, Verdict(Answer.NOBODY), f"{settled.choice} is not in the CRM any more. Who is it?")
+    return _link(draft, fact, chosen.ref, (by,))
 
 
 def _link(draft: Draft, fact: Fact, crm: Ref, why: tuple[str, ...]) -> Place:
     draft.first_visit(Kind.PERSON, fact.ref)
-    shown = draft.view.facts.get(crm)
-    if shown is None:
-        fields = draft.found_crm.get(crm, {})
-        shown = Fact(crm, Side.CRM, Kind.PERSON, fields, "")
     draft.close(draft.view.hold(HoldType.IDENTITY, fact.ref), f"linked to {crm}")
-    _merge(draft, fact, shown, link=None, target=crm, why=why)
+    _merge(draft, fact, draft.view.facts.get(crm), link=None, target=crm, why=why)
     plan_identities(draft, fact)
     return Place(planned=True)
 

@@ -8,6 +8,9 @@ from connector.model import Fact, Hold, HoldType, Kind, Link, Ref, Side, Snapsho
 from connector.store.entries import ConversationStats
 from connector.sync.identity import Candidate
 
+SETTLED_ITSELF = "settled itself"
+"""The choice of a hold that nobody had to settle, because its question went away."""
+
 
 @dataclass(frozen=True)
 class View:
@@ -60,6 +63,8 @@ class View:
     def _settled(self) -> dict[tuple[HoldType, Ref, str], Hold]:
         newest: dict[tuple[HoldType, Ref, str], Hold] = {}
         for hold in sorted(self.settled, key=lambda one: one.id):
+            if hold.choice == SETTLED_ITSELF:
+                continue
             newest[hold.type, hold.subject, hold.field] = hold
         return newest
 

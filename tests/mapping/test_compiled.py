@@ -1,5 +1,6 @@
 """The compiled mapping: what a line shows, writes and reads back; keys, names, filters and what is to be read."""
 
+import contextlib
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -237,10 +238,8 @@ def test_templates(template, values, expected):
 
 @given(text=st.text(alphabet="ab{}: 1", max_size=20))
 def test_any_text_is_a_template_or_is_refused(text):
-    try:
-        parse_template(text, UTC).render({"a": "x"})
-    except TemplateError as error:
-        assert str(error)
+    with contextlib.suppress(TemplateError):
+        assert isinstance(parse_template(text, UTC).render({"a": "x"}), str)
 
 
 @given(text=st.text(max_size=30))

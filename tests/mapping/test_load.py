@@ -141,7 +141,7 @@ REFUSED = [
     ("a bad time zone", "zone: Europe/Amsterdam", "zone: Amsterdam", "'Amsterdam' is no time zone"),
     ("a bad region", "region: NL", "region: Holland", "'Holland' is no country code"),
     ("another version", "version: 1", "version: 2", "m.yaml:1: version: input should be 1."),
-    ("a missing section", "messages:\n", "messages: ~\nzzz:\n", "m.yaml:27: messages"),
+    ("a missing section", "messages:\n", "messages: ~\nzzz:\n", "m.yaml:26: messages: needs `key: value` lines."),
     ("a key twice", "region: NL", "region: NL\nregion: DE", "m.yaml:6: region: stands here twice, first in line 5."),
     ("broken YAML", "also: [Lead]", "also: [Lead", "broken YAML"),
     ("a tag that would build an object", "region: NL", "region: !!python/name:os.system", "the tag"),

@@ -4,6 +4,7 @@ import csv
 import io
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +174,7 @@ PARENTS = st.lists(st.integers(-1, 30), min_size=1, max_size=30)
 def test_every_row_is_in_exactly_one_thread_or_bad_whatever_it_answers(parents: list[int]) -> None:
     rows = load.Rows()
     for id, parent in enumerate(parents):
-        at = load.datetime(2017, 10, 31, tzinfo=load.datetime.now().astimezone().tzinfo)
+        at = datetime(2017, 10, 31, tzinfo=UTC)
         rows.tweets[str(id)] = load.Tweet(id + 2, str(id), "70", True, at, "x", str(parent))
     found = [tweet.id for thread in load.threads(rows) for tweet in thread]
     bad = [str(row.line - 2) for row in rows.bad]

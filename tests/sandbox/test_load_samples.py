@@ -1,5 +1,6 @@
 """The sample shop: the files hold together, and both sandboxes take them."""
 
+import threading
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,7 +57,7 @@ def number(person: dict[str, Any]) -> str | None:
 
 
 def test_one_person_is_ambiguous_and_one_known_by_name_only() -> None:
-    shared = [email for email, n in Counter(p.get("Email") for p in everyone()).items() if n > 1]
+    shared = [email for email, n in Counter(p["Email"] for p in everyone() if "Email" in p).items() if n > 1]
     assert shared == ["sophie.martin@courrier.example"]
     tom = next(c for c in samples.read("conversations.yaml")["contacts"] if c["key"] == "tom")
     assert set(tom) == {"key", "name", "identities"}
@@ -107,6 +108,26 @@ def counts(sandboxes: serve.Sandboxes) -> dict[str, int]:
         f"{sandboxes.salesforce_url}/__control/records/Contact?all=1", verify=str(sandboxes.salesforce_ca)
     ).json()
     return {"messages": stats["messages"], "contacts": len(found["records"])}
+
+
+def test_serve_runs_until_it_is_told_to_stop(tmp_path: Path) -> None:
+    stop, seen = threading.Event(), []
+
+    def ready(sandboxes: serve.Sandboxes) -> None:
+        seen.append(sandboxes)
+        assert requests.get(f"{sandboxes.chatwoot_url}/api").json()["version"] == "4.15.1"
+        stop.set()
+
+    serve.serve(tmp_path, chatwoot_port=0, salesforce_port=0, samples=False, ready=ready, stop=stop)
+    assert all(process.poll() == 0 for process in seen[0].processes)
+
+
+def test_serve_says_so_when_a_sandbox_ends_by_itself(tmp_path: Path) -> None:
+    def ready(sandboxes: serve.Sandboxes) -> None:
+        sandboxes.processes[0].kill()
+
+    with pytest.raises(serve.SandboxError, match="sandbox chatwoot ended with code -9"):
+        serve.serve(tmp_path, chatwoot_port=0, salesforce_port=0, samples=False, ready=ready)
 
 
 def test_a_sandbox_that_cannot_start_says_why(tmp_path: Path) -> None:

@@ -59,13 +59,13 @@ def test_opening_again_finds_what_was_stored(url, clock, make):
     second.close()
 
 
-def test_a_database_of_a_newer_version_is_left_alone(url, clock):
-    Store.open(url, clock=clock).close()
-    engine = connect(url)
+def test_a_database_of_a_newer_version_is_left_alone(empty_url, clock):
+    Store.open(empty_url, clock=clock).close()
+    engine = connect(empty_url)
     with transaction(engine, writes=True) as db:
         db.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(StoreError, match=r"version 9999.*newer version wrote it.*restore the backup"):
-        Store.open(url, clock=clock)
+        Store.open(empty_url, clock=clock)
     with transaction(engine, writes=False) as db:
         assert db.scalar(text("SELECT version_num FROM alembic_version")) == "9999"
     engine.dispose()

@@ -240,3 +240,14 @@ def state_of(ledger, make):
         ledger.open_holds(),
         [ledger.decisions_for(ref) for ref in refs],
     )
+
+
+def test_a_changed_mapping_looks_again_at_linked_and_filtered_records(ledger, make, store):
+    filtered = make.message(3, dirty=False, state=State.FILTERED, reason="rule spam")
+    ledger.record([make.message(1, dirty=False), make.message(2, dirty=False), filtered, make.message(4, dirty=False)])
+    links = ledger.journal(Entries(links=[make.link(1, "a"), make.link(2, "b")])).links
+    ledger.journal(Entries(ended=[(links[1].id, "gone")]))
+    store.at("other").record([make.message(1, dirty=False)])
+    ledger.redo_linked()
+    assert [fact.ref.id for fact in ledger.dirty([Kind.MESSAGE], 10)] == ["1", "3"]
+    assert store.at("other").count_dirty() == 0

@@ -1,6 +1,7 @@
 """Intents on their way out: order, states, settling."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -292,3 +293,25 @@ def test_an_unknown_intent_cannot_be_read(ledger):
 def test_nothing_to_settle_is_fine(ledger):
     ledger.settle([])
     ledger.requeue([], None, None)
+
+
+def test_settling_stores_the_target_as_it_stands_after_the_write(ledger, make, sending):
+    old = make.fact(Kind.PERSON, 1, fields={"name": "Jo"}, version="v1", dirty=False)
+    ledger.record([old])
+    (intent,) = sending(make.action("a", side=Side.PLATFORM, kind=Kind.PERSON, target=old.ref))
+    new = replace(old, fields={"name": "Joe"})
+    ledger.settle([Settlement(intent.id, Receipt(old.ref), facts=(new,))])
+    assert ledger.facts([old.ref]) == {old.ref: new}
+
+
+def test_waiting_are_those_put_back_and_waking_makes_them_due(ledger, make, planned, clock):
+    later, sent, now = planned(make.action("later"), make.action("sent"), make.action("now"))
+    ledger.mark_sending([sent.id], clock())
+    ledger.requeue(later.id, clock().replace(year=2027), "429")
+    assert uniques(ledger.waiting()) == ["later"]
+    assert uniques(ledger.ready(clock(), 9)) == ["now"]
+    ledger.wake()
+    assert ledger.waiting() == []
+    assert uniques(ledger.ready(clock(), 9)) == ["later", "now"]
+    assert ledger.intent(sent.id).state is IntentState.SENDING
+    assert now.not_before is None

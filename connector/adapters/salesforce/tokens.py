@@ -212,6 +212,7 @@ _WAYS_OUT = (
     ("login rate", "Too many logins in the last hour: stop other programs that log in as this user, wait an hour."),
     ("no client credentials user", "Choose a run-as user in the app's policies."),
     ("expired access/refresh token", "Authorise again and put the new refresh token into the config."),
+    ("expired authorization code", "Check this machine's clock: the assertion's time does not fit the org's."),
     ("audience", "Check `url`: login.salesforce.com, test.salesforce.com for a sandbox, or the My Domain address."),
     ("domain", "Use the My Domain address (https://NAME.my.salesforce.com) as `url`."),
 )

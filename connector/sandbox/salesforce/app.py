@@ -22,7 +22,7 @@ from connector.sandbox.salesforce.org import Caller, Org
 from connector.sandbox.salesforce.rest import Rest
 
 OLDEST, NEWEST = 46, 67  # API versions that answer; 67.0 is Summer '26
-MOST_URI_BYTES = 16_384  # "Status Codes and Error Responses", REST API guide: 414 beyond
+MOST_URI_BYTES = 16_384  # "Status Codes and Error Responses", REST API guide: 414, with headers 431, beyond
 TRANSPORT = "connector.transport"  # where the server puts the connection, so that a failure can cut it
 
 Raw = tuple[int, bytes, dict[str, str]]
@@ -51,8 +51,10 @@ class Gateway:
         elif fault.kind == "slow":
             # The answer is late, not the work: a client that gives up has had its write done.
             result = await run_in_threadpool(work)
-            await asyncio.sleep(fault.seconds)
-            await _send(send, *result)
+            try:
+                await asyncio.wait_for(_disconnected(receive), fault.seconds)
+            except TimeoutError:
+                await _send(send, *result)
         elif fault.kind in ("drop_before", "drop_after"):
             if fault.kind == "drop_after":
                 await run_in_threadpool(work)
@@ -105,6 +107,9 @@ class Gateway:
         method: str = scope["method"]
         if len(raw_path) + len(query) + 1 > MOST_URI_BYTES:
             raise refuse("URI_TOO_LONG", f"The URI is longer than {MOST_URI_BYTES} bytes")
+        if len(raw_path) + len(query) + sum(len(n) + len(v) for n, v in scope["headers"]) > MOST_URI_BYTES:
+            message = f"The URI and the headers are longer than {MOST_URI_BYTES} bytes"
+            raise refuse("REQUEST_HEADER_TOO_LARGE", message, status=431)
         segments = split_path(raw_path)
         if segments[:2] == ("services", "oauth2"):
             return self._oauth(method, segments, headers, body)

@@ -29,10 +29,10 @@ READS = {
 
 
 class Clock:
-    """A clock that stands still until it is moved."""
+    """A clock that stands still until it is moved. It starts at the real time, since the org judges our assertions."""
 
     def __init__(self) -> None:
-        self.now = datetime(2026, 3, 1, 12, tzinfo=UTC)
+        self.now = datetime.now(UTC)
 
     def __call__(self) -> datetime:
         return self.now
@@ -118,6 +118,11 @@ class Org:
         )
 
 
+@pytest.fixture
+def clock():
+    return Clock()
+
+
 @pytest.fixture(scope="session")
 def running(tmp_path_factory):
     org = Org(tmp_path_factory.mktemp("salesforce"))
@@ -132,6 +137,7 @@ def org(running):
     running.control("settings", method="DELETE")
     running.control("stats/reset", {})
     running.naps.clear()
+    running.clock = Clock()
     return running
 
 

@@ -7,6 +7,9 @@ import pytest
 import requests
 
 from connector.sandbox import serve
+from connector.sandbox.chatwoot import talk
+from connector.sandbox.chatwoot.records import OUTGOING
+from connector.sandbox.chatwoot.world import World
 
 
 def messages(chatwoot: Any, id: int, query: str = "") -> list[Any]:
@@ -313,3 +316,29 @@ def test_a_restart_keeps_everything_and_ids_go_on_rising(chatwoot: Any, tmp_path
         assert reply(second, id, "here")["id"] == last + 1
         assert second.ok("POST", "/contacts", {"name": "New"})["payload"]["contact"]["id"] == gone + 1
         assert messages(second, id)[-1]["created_at"] - messages(second, id)[-2]["created_at"] >= 3600
+
+
+def test_a_killed_sandbox_has_lost_nothing_it_answered(chatwoot: Any, tmp_path: Any) -> None:
+    client = type(chatwoot)
+    with serve.one("chatwoot", tmp_path) as running:
+        first = client(running.told["url"], tmp_path)
+        id = first.conversation()
+        sent = [reply(first, id, f"r{n}")["id"] for n in range(5)]
+        running.process.kill()
+    with serve.one("chatwoot", tmp_path) as running:
+        second = client(running.told["url"], tmp_path)
+        assert [m["id"] for m in messages(second, id)[1:]] == sent
+        assert sorted(item["text"] for item in settled(second, id)) == [f"r{n}" for n in range(5)]
+
+
+def test_a_reply_stored_before_the_end_is_delivered_after_the_next_start(chatwoot: Any, tmp_path: Any) -> None:
+    client = type(chatwoot)
+    with serve.one("chatwoot", tmp_path) as running:
+        id = client(running.told["url"], tmp_path).conversation()
+    world = World(tmp_path / "chatwoot.db")
+    talk.post(world, world.conversations.rows[id], "left over", message_type=OUTGOING)
+    world.commit()
+    world.close()
+    with serve.one("chatwoot", tmp_path) as running:
+        second = client(running.told["url"], tmp_path)
+        assert [item["text"] for item in settled(second, id)] == ["left over"]

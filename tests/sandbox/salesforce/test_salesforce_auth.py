@@ -167,5 +167,9 @@ def test_an_unknown_route_is_404_and_counted(org: Any) -> None:
 
 
 def test_a_uri_beyond_16384_bytes_is_414(org: Any) -> None:
-    assert org.call("GET", "query", params={"q": "x" * 16_000}).status_code == 400
+    assert org.call("GET", "query", params={"q": "x" * 15_000}).status_code == 400
     assert org.call("GET", "query", params={"q": "x" * 16_400}).status_code == 414
+
+
+def test_a_uri_and_headers_beyond_16384_bytes_are_431(org: Any) -> None:
+    assert org.call("GET", "limits", headers={"X-Note": "x" * 16_384}).status_code == 431

@@ -139,7 +139,8 @@ def test_updated_and_deleted_list_the_ids_of_a_window(org: Any) -> None:
     org.call("DELETE", f"sobjects/Lead/{gone}")
     updated = org.call("GET", f"sobjects/Lead/updated/{window(3600, 120)}").json()
     deleted = org.call("GET", f"sobjects/Lead/deleted/{window(3600, 120)}").json()
-    assert kept in updated["ids"] and gone not in updated["ids"]
+    assert kept in updated["ids"]
+    assert gone not in updated["ids"]
     assert gone in [one["id"] for one in deleted["deletedRecords"]]
     assert set(deleted) == {"deletedRecords", "earliestDateAvailable", "latestDateCovered"}
 

@@ -170,7 +170,8 @@ def test_a_conditional_update_of_a_record_changed_since_is_412(org: Any, error_c
 def test_a_closed_task_gets_its_completion_time_once_and_loses_it_when_reopened(org: Any) -> None:
     key = org.create("Task", TASK).json()["id"]
     first = org.raw("Task", key)
-    assert first["IsClosed"] and first["CompletedDateTime"] == first["CreatedDate"]
+    assert first["IsClosed"]
+    assert first["CompletedDateTime"] == first["CreatedDate"]
     org.control("POST", "time", {"advance_s": 60})
     org.call("PATCH", f"sobjects/Task/{key}", json={"Status": "Completed", "Subject": "again"})
     assert org.raw("Task", key)["CompletedDateTime"] == first["CompletedDateTime"]

@@ -1,0 +1,274 @@
+"""The wiring: config file -> store, adapters, compiled mapping and an engine per connection.
+
+The only place that knows concrete adapter classes.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import make_url
+
+from connector import config as files
+from connector.adapters import salesforce
+from connector.adapters.base import Adapter, ObjectRead, User
+from connector.adapters.chatwoot import Chatwoot
+from connector.adapters.salesforce import Salesforce
+from connector.adapters.salesforce.ids import id18
+from connector.config import Config, load_config
+from connector.errors import ConfigError, Problem, StoreError
+from connector.mapping.compiled import Compiled, Context, compile_mapping, reads
+from connector.mapping.load import load_mapping
+from connector.mapping.model import Mapping as MappingFile
+from connector.model import Kind, Ref, Side
+from connector.store.store import Ledger, Store
+from connector.sync.engine import Engine, Progress
+
+LEASE = timedelta(seconds=90)
+"""How long a connection stays locked after its process died. Renewed every third of it, so that two renewals may fail."""
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Plug:
+    """One connection as the config describes it: its mapping, and what is known of it in the store.
+
+    `mapping` is compiled without the CRM's users, which is enough for everything that asks no system.
+    """
+
+    name: str
+    config: files.Connection
+    file: MappingFile
+    mapping: Compiled
+    ledger: Ledger
+    store: Store
+
+    def join(self, sleep: Callable[[float], None] = time.sleep) -> "Joined":
+        """The connection with adapters for both sides. Calls nobody. Raises ConfigError when a secret is missing."""
+        return Joined(self, self.platform(sleep), self.crm(reads(self.mapping), sleep))
+
+    def platform(self, sleep: Callable[[float], None] = time.sleep) -> Adapter:
+        given = self.config.platform
+        return Chatwoot(
+            given.url,
+            given.account,
+            given.token.reveal(),
+            webhook_secret=given.webhook_secret.reveal() if given.webhook_secret else None,
+            clock=now,
+            sleep=sleep,
+        )
+
+    def crm(self, wanted: Mapping[str, ObjectRead], sleep: Callable[[float], None] = time.sleep) -> Adapter:
+        given = self.config.crm
+        return Salesforce(
+            given.url,
+            _auth(given.auth),
+            wanted,
+            api_version=given.api_version,
+            ca=str(given.ca) if given.ca else None,
+            clock=now,
+            sleep=sleep,
+            vault=salesforce.Vault(self.store.vault_get, self.store.vault_put),
+        )
+
+    def keyed_crm(self) -> Adapter:
+        """The CRM seen through our keys alone: a first pull reads every record that carries one."""
+        return self.crm(
+            {object_: ObjectRead(kind, (field,), field, initial=True) for object_, kind, field in self.keys}
+        )
+
+    @property
+    def keys(self) -> list[tuple[str, Kind, str]]:
+        """CRM object, kind and key field of everything that the connector creates."""
+        persons = self.mapping.persons
+        sections = [persons, persons.lead, self.mapping.identities, self.mapping.conversations, self.mapping.messages]
+        return [(one.object, one.kind, one.key.field) for one in sections if one]
+
+    @property
+    def systems(self) -> dict[Side, str]:
+        return {Side.PLATFORM: self.config.platform.type, Side.CRM: self.config.crm.type}
+
+    @property
+    def crm_objects(self) -> list[str]:
+        mapping = self.mapping
+        parts = (mapping.identities, mapping.conversations, mapping.messages, mapping.replies)
+        return [*mapping.persons.objects, *(one.object for one in parts if one)]
+
+    def candidates(self, text: str) -> list[Ref]:
+        """The records that a text may name: a whole reference, `object:id`, or an id alone."""
+        platform, crm = self.systems[Side.PLATFORM], self.systems[Side.CRM]
+        object_, _, id_ = text.partition(":")
+        found = []
+        if object_ in (platform, crm):
+            one = Ref.parse(text)
+            return [replace(one, id=id18(one.id)) if one.system == crm else one]
+        if object_ in self.crm_objects and id_:
+            found.append(Ref(crm, object_, id18(id_)))
+        elif object_ in list(Kind) and id_:
+            found.append(Ref(platform, object_, id_))
+        found += [Ref(platform, kind.value, text) for kind in Kind if kind is not Kind.REPLY]
+        return found + [Ref(crm, name, id18(text)) for name in self.crm_objects]
+
+
+@dataclass
+class Joined:
+    """A connection that can reach both sides."""
+
+    plug: Plug
+    platform: Adapter
+    crm: Adapter
+
+    def engine(
+        self,
+        *,
+        progress: Progress = lambda _what, _count: None,
+        allowed: Collection[str] = (),
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> Engine:
+        """Reads the CRM's users, so that agents and CRM users are known to each other. Raises RemoteError."""
+        context = Context(users_by_email(self.crm.users()), self.plug.name)
+        mapping = compile_mapping(self.plug.file, context)
+        return Engine(
+            self.plug.name,
+            self.plug.ledger,
+            self.platform,
+            self.crm,
+            mapping,
+            clock=now,
+            sleep=sleep,
+            progress=progress,
+            allowed=allowed,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.platform.close()
+        self.crm.close()
+
+
+class App:
+    """A config file that has been read, its store, and its connections. Use it as a context manager."""
+
+    def __init__(self, config: Config, store: Store, plugs: dict[str, Plug]) -> None:
+        self.config = config
+        self.store = store
+        self.plugs = plugs
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Raises ConfigError with the problems of the config and of all its mappings, and StoreError."""
+        config, mappings = load(path)
+        store = Store.open(_store_url(config, path.parent), key=config.store.key.reveal(), clock=now)
+        plugs = {
+            name: Plug(
+                name,
+                connection,
+                mappings[name],
+                compile_mapping(mappings[name], Context(connection=name)),
+                store.at(name),
+                store,
+            )
+            for name, connection in config.connections.items()
+        }
+        return cls(config, store, plugs)
+
+    def chosen(self, name: str | None) -> list[Plug]:
+        """The named connection, or all of them. Raises ConfigError."""
+        if name is None:
+            return list(self.plugs.values())
+        if name not in self.plugs:
+            known = ", ".join(self.plugs)
+            raise ConfigError([Problem("", 0, "", f"there is no connection {name!r}.", f"The config has {known}.")])
+        return [self.plugs[name]]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.store.close()
+
+
+def load(path: Path) -> tuple[Config, dict[str, MappingFile]]:
+    """The config and the mapping of each connection. Raises ConfigError with the problems of all files."""
+    config = load_config(path)
+    mappings: dict[str, MappingFile] = {}
+    problems: list[Problem] = []
+    for name, connection in config.connections.items():
+        try:
+            mappings[name] = load_mapping(connection.mapping)
+        except ConfigError as error:
+            problems += [problem for problem in error.problems if problem not in problems]
+    if problems:
+        raise ConfigError(problems)
+    return config, mappings
+
+
+@contextmanager
+def held_lease(ledger: Ledger, holder: str) -> Iterator[None]:
+    """Keep other processes off the connection; renewed in a thread of its own until the block ends.
+
+    Raises StoreError when another process has it.
+    """
+    if not ledger.lease(holder, LEASE):
+        raise StoreError(
+            f"Another process is working on the connection {ledger.connection}.",
+            f"Stop it (`connector run`?), or wait: a process that died is forgotten after {LEASE.seconds} seconds.",
+        )
+    over = threading.Event()
+    renewing = threading.Thread(target=_renew, args=(ledger, holder, over), name=f"lease {ledger.connection}")
+    renewing.start()
+    try:
+        yield
+    finally:
+        over.set()
+        renewing.join()
+        ledger.release()
+
+
+def _renew(ledger: Ledger, holder: str, over: threading.Event) -> None:
+    # A long batch: the engine's thread waits a minute for one answer. Were the lease renewed between batches only, another
+    # process would take it over in that minute, and this one's answer could not be stored.
+    while not over.wait(LEASE.total_seconds() / 3):
+        try:
+            if not ledger.lease(holder, LEASE):
+                return
+        except StoreError:
+            # The next turn tries again; should the lease run out, every write of this ledger says so.
+            continue
+
+
+def users_by_email(users: Sequence[User]) -> dict[str, str]:
+    """CRM user id by e-mail address; of several users with one address an active one."""
+    return {user.email: user.id for user in sorted(users, key=lambda user: user.active) if user.email}
+
+
+def _auth(given: files.ClientCredentials | files.JwtBearer | files.RefreshToken) -> salesforce.Auth:
+    match given:
+        case files.ClientCredentials():
+            return salesforce.ClientCredentials(given.client_id, given.client_secret.reveal())
+        case files.JwtBearer():
+            return salesforce.JwtBearer(given.client_id, given.username, given.private_key.reveal())
+        case files.RefreshToken():
+            secret = given.client_secret.reveal() if given.client_secret else None
+            return salesforce.RefreshToken(given.client_id, given.refresh_token.reveal(), secret)
+
+
+def _store_url(config: Config, folder: Path) -> str:
+    """The store's address: a relative SQLite file counts from the config's folder, a password comes by reference."""
+    url = make_url(config.store.url)
+    if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
+        url = url.set(database=str((folder / url.database).absolute()))
+    if config.store.password:
+        url = url.set(password=config.store.password.reveal())
+    return url.render_as_string(hide_password=False)

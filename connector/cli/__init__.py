@@ -1,0 +1,87 @@
+"""The command line: `main` is the entry point. The commands decide nothing; each module holds one group of them."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.traceback import install
+from typer.core import TyperGroup
+
+from connector.cli import auditing, checking, explaining, holding, planning, running, sandboxing, schemas, showing, syncing
+from connector.cli.shared import FAULT, INTERRUPTED, Options, complain, errors
+from connector.errors import ConnectorError
+
+CONFIG = "config.yaml"
+
+
+class Guarded(TyperGroup):
+    """Every error becomes one clear message and a documented exit code; `--debug` lets the traceback through."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            errors().print("Interrupted.")
+            raise typer.Exit(INTERRUPTED) from None
+        except ConnectorError as error:
+            if _debug(ctx):
+                raise
+            complain(error)
+            raise typer.Exit(error.exit_code) from None
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except Exception as error:
+            if _debug(ctx) or type(error).__module__.startswith(("click", "typer")):
+                raise
+            errors().print(f"This is a fault in the program: {type(error).__name__}. Run it again with --debug to see where.")
+            raise typer.Exit(FAULT) from None
+
+
+def _debug(ctx: Any) -> bool:
+    return isinstance(ctx.obj, Options) and ctx.obj.debug
+
+
+app = typer.Typer(
+    name="connector",
+    help="Two-way sync between a social media management platform and a CRM.",
+    cls=Guarded,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def common(
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help=f"The config file. Default: ./{CONFIG}, else $CONNECTOR_CONFIG.", metavar="FILE"),
+    ] = None,
+    connection: Annotated[
+        str | None, typer.Option("--connection", help="Only this connection of the config. Default: all.", metavar="NAME")
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    if debug:
+        install(show_locals=False)
+    context.obj = Options(config or _default_config(), connection, debug)
+
+
+def _default_config() -> Path:
+    here = Path(CONFIG)
+    named = os.environ.get("CONNECTOR_CONFIG")
+    return here if here.exists() or not named else Path(named)
+
+
+for module in (checking, planning, syncing, running, showing, explaining, auditing, schemas):
+    module.register(app)
+app.add_typer(holding.app, name="holds")
+app.add_typer(sandboxing.app, name="sandbox")
+
+
+def main() -> None:
+    sys.exit(app())
