@@ -17,9 +17,10 @@ from sqlalchemy import make_url
 
 from connector import config as files
 from connector.adapters import salesforce
-from connector.adapters.base import Adapter, ObjectRead, User
+from connector.adapters.base import Adapter, Capabilities, ObjectRead, User
 from connector.adapters.chatwoot import Chatwoot
 from connector.adapters.salesforce import Salesforce
+from connector.adapters.salesforce import adapter as salesforce_adapter
 from connector.adapters.salesforce.ids import id18
 from connector.config import Config, load_config
 from connector.errors import ConfigError, Problem, StoreError
@@ -92,6 +93,10 @@ class Plug:
         persons = self.mapping.persons
         sections = [persons, persons.lead, self.mapping.identities, self.mapping.conversations, self.mapping.messages]
         return [(one.object, one.kind, one.key.field) for one in sections if one]
+
+    @property
+    def capabilities(self) -> dict[Side, Capabilities]:
+        return {Side.PLATFORM: Chatwoot.capabilities, Side.CRM: salesforce_adapter.CAPABILITIES}
 
     @property
     def systems(self) -> dict[Side, str]:

@@ -30,7 +30,6 @@ from connector.errors import ConfigError, Problem
 from connector.mapping.source import Place, Strict, read, validate
 
 DURATION: Final = re.compile(r"(\d{1,6})(s|m|h|d)")
-SQLITE: Final = "sqlite:///"
 UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 URL: Final = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 LOCAL: Final = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])([:/]|$)")
@@ -149,23 +148,12 @@ class Store(Strict):
 
     @field_validator("url")
     @classmethod
-    def _known_and_free_of_secrets(cls, url: str, info: ValidationInfo) -> str:
-        if url.startswith(SQLITE) and len(url) > len(SQLITE):
-            return SQLITE + str(_base(info) / url.removeprefix(SQLITE))
-        if not url.startswith(("postgresql://", "postgresql+psycopg://")):
+    def _known_and_free_of_secrets(cls, url: str) -> str:
+        if not url.startswith(("sqlite:///", "postgresql://", "postgresql+psycopg://")):
             raise ValueError("the store's url starts with sqlite:/// or postgresql://")
         if make_url(url).password:
             raise ValueError("the url holds a password; write it as password: env:NAME or password: file:PATH")
         return url
-
-    def address(self) -> str:
-        """The url as the database driver takes it, with the password: only to connect, never to show."""
-        url = make_url(self.url)
-        if url.drivername == "postgresql":
-            url = url.set(drivername="postgresql+psycopg")
-        if self.password is not None:
-            url = url.set(password=self.password.reveal())
-        return url.render_as_string(hide_password=False)
 
 
 class ChatwootPlatform(Strict):
@@ -253,7 +241,7 @@ def load_config(path: Path) -> Config:
     Raises ConfigError with every problem at once, each with file, line and the way out. Secrets are looked for, not kept.
     """
     data = read(path)
-    config, problems = validate(Config, data, context=path.parent)
+    config, problems = validate(Config, data, context=path.parent.absolute())
     if config is not None:
         problems += _secrets(config)
     if problems or config is None:

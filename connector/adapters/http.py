@@ -5,6 +5,7 @@ A failure is `certain` when the request surely had no effect. Messages name the 
 address that was called: query strings hold customers' data.
 """
 
+import logging
 import random
 import threading
 from collections.abc import Callable
@@ -22,6 +23,9 @@ from urllib3.exceptions import NewConnectionError
 from connector.errors import AuthError, RemoteError, Transient, Unreadable
 
 T = TypeVar("T")
+
+# At debug level urllib3 logs every address with its query string.
+logging.getLogger("urllib3").setLevel(logging.INFO)
 
 LONGEST_WAIT = 60.0
 """Seconds an adapter waits inside a call; when a system asks for more, the error goes up and the schedule waits."""

@@ -44,7 +44,7 @@ from connector.errors import (
 )
 from connector.model import Fields, Hint, Kind, Life, Observed, Receipt, Ref, Side
 
-__all__ = ["PLATFORM_OBJECTS", "Fault", "MemoryAdapter", "MemoryObject", "MemorySystem", "memory_object"]
+__all__ = ["PLATFORM_OBJECTS", "Delivered", "Fault", "MemoryAdapter", "MemoryObject", "MemorySystem", "memory_object"]
 
 T = TypeVar("T")
 
@@ -73,10 +73,10 @@ class MemoryAdapter:
     can_reply: bool | None = None
     trusted_times: frozenset[Kind] = frozenset(Kind)
     calls: int = 0
+    system: str = field(init=False)
 
-    @property
-    def system(self) -> str:
-        return self.world.system
+    def __post_init__(self) -> None:
+        self.system = self.world.system
 
     @property
     def capabilities(self) -> Capabilities:

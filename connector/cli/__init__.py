@@ -6,10 +6,20 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.traceback import install
 from typer.core import TyperGroup
 
-from connector.cli import auditing, checking, explaining, holding, planning, running, sandboxing, schemas, showing, syncing
+from connector.cli import (
+    auditing,
+    checking,
+    explaining,
+    holding,
+    planning,
+    running,
+    sandboxing,
+    schemas,
+    showing,
+    syncing,
+)
 from connector.cli.shared import FAULT, INTERRUPTED, Options, complain, errors
 from connector.errors import ConnectorError
 
@@ -35,7 +45,9 @@ class Guarded(TyperGroup):
         except Exception as error:
             if _debug(ctx) or type(error).__module__.startswith(("click", "typer")):
                 raise
-            errors().print(f"This is a fault in the program: {type(error).__name__}. Run it again with --debug to see where.")
+            errors().print(
+                f"This is a fault in the program: {type(error).__name__}. Run it again with --debug to see where."
+            )
             raise typer.Exit(FAULT) from None
 
 
@@ -59,15 +71,16 @@ def common(
     context: typer.Context,
     config: Annotated[
         Path | None,
-        typer.Option("--config", "-c", help=f"The config file. Default: ./{CONFIG}, else $CONNECTOR_CONFIG.", metavar="FILE"),
+        typer.Option(
+            "--config", "-c", help=f"The config file. Default: ./{CONFIG}, else $CONNECTOR_CONFIG.", metavar="FILE"
+        ),
     ] = None,
     connection: Annotated[
-        str | None, typer.Option("--connection", help="Only this connection of the config. Default: all.", metavar="NAME")
+        str | None,
+        typer.Option("--connection", help="Only this connection of the config. Default: all.", metavar="NAME"),
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    if debug:
-        install(show_locals=False)
     context.obj = Options(config or _default_config(), connection, debug)
 
 

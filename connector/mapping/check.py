@@ -82,11 +82,10 @@ def check(
 
 def _findings(mapping: MappingFile, known: _Side) -> Iterator[Problem]:
     persons = mapping.persons
-    created = {persons.lead.object if persons.nobody == "lead" and persons.lead else persons.object}
     for object_ in dict.fromkeys((persons.object, *persons.also)):
-        lines = [line for line in persons.fields if line.link or line.of in (None, object_)]
+        lines = [line for line in persons.fields if line.of in (None, object_)]
         place = persons.place.at("object" if object_ == persons.object else "also")
-        creates = object_ in created and persons.nobody == "create"
+        creates = object_ == persons.object and persons.nobody in ("create", "hold")
         yield from _section(Kind.PERSON, place, object_, persons.key, lines, known, creates)
         yield from _evidence(mapping, object_, known)
     if persons.lead is not None:
@@ -285,13 +284,14 @@ def _length(line: FieldMapping, info: ObjectInfo, field: FieldInfo, source: Fiel
 
 def _unbounded(line: FieldMapping, lenses: Sequence[Base], source: FieldInfo | None, length: int) -> bool:
     """Whether nothing keeps the text within `length`."""
-    if lenses and lenses[-1].type not in ("text", "tags", ""):
+    made = lenses[-1].type if lenses else ""
+    if made == "tags":
+        return length <= MAX_KEY
+    if made not in ("text", ""):
         return False
     if line.template is not None or source is None:
         return True
-    if source.type not in ("text", "longtext", "url", "tags"):
-        return False
-    return not source.length or source.length > length
+    return source.type in ("text", "longtext", "url") and (not source.length or source.length > length)
 
 
 def _choices(line: FieldMapping, info: ObjectInfo, field: FieldInfo) -> Iterator[Problem]:

@@ -11,7 +11,7 @@ JOINER: Final = "\u200d"
 
 def units(text: str) -> int:
     """The length in UTF-16 units (what Salesforce, JavaScript and Java count)."""
-    return len(text) + sum(character > "\uffff" for character in text)
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def clean(text: str) -> str:
@@ -30,10 +30,8 @@ def cut(text: str, limit: int, mark: str = "…") -> str:
     if units(mark) >= limit:
         mark = ""
     room = limit - units(mark)
-    end = used = 0
-    while end < len(text) and used + units(text[end]) <= room:
-        used += units(text[end])
-        end += 1
+    # Half a surrogate pair at the end of the cut decodes to nothing.
+    end = len(text.encode("utf-16-le", "surrogatepass")[: room * 2].decode("utf-16-le", "ignore"))
     whole = end
     while whole > 0 and _inside(text, whole):
         whole -= 1

@@ -6,7 +6,7 @@ A lens ties a canonical platform value to the value a CRM field holds. Laws, tes
 typed in his own way is not written anew.
 """
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Protocol
 
@@ -19,14 +19,7 @@ NO_NAMES: Final[Fields] = {}
 
 class Lens(Protocol):
     """`put` makes the CRM's value of a canonical one (`old`: what the CRM holds now, None where unknown; `names`: the
-    namespace for texts it adds), `get` goes the other way. `same` compares canonical values. `type` is the kind of CRM
-    field the result fits in, "" for any."""
-
-    @property
-    def loss(self) -> str: ...
-
-    @property
-    def type(self) -> str: ...
+    namespace for texts it adds), `get` goes the other way. `same` compares canonical values."""
 
     def put(self, value: Value, old: Value = None, names: Fields = NO_NAMES) -> Value: ...
 
@@ -49,7 +42,8 @@ class Surroundings:
 
 
 class Base(Params):
-    """A lens made of its parameters. Subclasses say `to`, `back` and `key`; this class keeps the law of `old`."""
+    """A lens made of its parameters. Subclasses say `to`, `back` and `key`; this class keeps the law of `old`. `loss` tells
+    the admin what does not survive, `type` is the type of CRM field (`FieldInfo.type`) the result fits in, "" for any."""
 
     loss: ClassVar[str] = "Nothing is lost."
     type: ClassVar[str] = ""
@@ -100,14 +94,6 @@ class Chain:
 
     lenses: tuple[Lens, ...]
 
-    @property
-    def loss(self) -> str:
-        return " ".join(lens.loss for lens in self.lenses)
-
-    @property
-    def type(self) -> str:
-        return self.lenses[-1].type
-
     def put(self, value: Value, old: Value = None, names: Fields = NO_NAMES) -> Value:
         if not is_blank(old) and self.same(self.get(old), value):
             return old
@@ -143,4 +129,3 @@ def plain_key(value: Value) -> Hashable:
 
 
 PLAIN: Final[Lens] = Plain()
-Build = Callable[[Surroundings], Lens]

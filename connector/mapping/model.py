@@ -69,7 +69,7 @@ class FieldMapping(Strict):
     with_person: Annotated[
         str | None, Field(description="with link: only when the person's CRM record is of this object")
     ] = None
-    direction: Direction = Direction.TO_CRM
+    direction: Annotated[Direction, Field(description="which way values go")] = Direction.TO_CRM
     rule: Annotated[Rule | None, Field(description="conflict rule; needed where direction is both")] = None
     transform: Annotated[
         TransformStep | list[TransformStep] | None,
@@ -81,10 +81,19 @@ class FieldMapping(Strict):
         Field(description="stands for a blank value: of the CRM where direction is to_platform, else of the platform"),
     ] = None
     required: Annotated[bool, Field(description="a record without a value here is held, not written")] = False
-    blank: Blank = Blank.IGNORE
+    blank: Annotated[
+        Blank, Field(description="an emptied value: ignore leaves the other side as it is, clear empties it too")
+    ] = Blank.IGNORE
     on: Annotated[Literal["create", "always"], Field(description="create: written once, when the record is made")] = (
         "always"
     )
+
+    @property
+    def holds_set(self) -> bool:
+        steps = self.transform if isinstance(self.transform, list) else [self.transform]
+        return self.platform in ("tags", "identity_keys") or any(
+            step == "tags" or (isinstance(step, dict) and "tags" in step) for step in steps
+        )
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
@@ -103,6 +112,8 @@ class FieldMapping(Strict):
             raise ValueError(f"direction both needs a rule: who wins when both sides changed? One of {', '.join(Rule)}")
         if self.direction is not Direction.BOTH and self.rule is not None:
             raise ValueError(f"a rule needs direction both; this line goes {self.direction} only")
+        if self.rule is Rule.UNION and not self.holds_set:
+            raise ValueError("union joins sets; it needs a set such as platform: tags, or transform: tags")
         if self.with_person is not None and self.link is None:
             raise ValueError("with_person belongs to a link")
         if self.on == "create" and self.direction is not Direction.TO_CRM:
@@ -144,7 +155,7 @@ class Condition(Strict):
 class Filter(Strict):
     """A named rule; the first whose conditions all hold decides. No rule holds: the record comes in."""
 
-    name: str
+    name: Annotated[str, Field(description="shown wherever the filter kept a record out")]
     when: Annotated[
         dict[str, Condition], Field(description="field of the message, conversation.* or person.*: condition")
     ]
@@ -154,19 +165,21 @@ class Filter(Strict):
 class Through(Strict):
     """Evidence kept in a record of its own that points at the person (`Social_Identity__c`)."""
 
-    object: str
-    field: str
+    object: Annotated[str, Field(description="CRM object of that record")]
+    field: Annotated[str, Field(description="its field that is compared")]
     person: Annotated[tuple[str, ...], Field(description="its fields that hold the person's CRM id")]
 
 
 class Evidence(Strict):
     """One kind of evidence that a platform person and a CRM record are the same."""
 
-    name: str
+    name: Annotated[str, Field(description="shown with every link and every doubtful case")]
     platform: Annotated[str, Field(description="field of the person: identity_keys, email, phone, handle, name, ...")]
     crm: Annotated[tuple[str, ...], Field(description="CRM fields compared with it")] = ()
-    through: Through | None = None
-    compare: Literal["exact", "email", "phone", "handle", "name"] = "exact"
+    through: Annotated[Through | None, Field(description="instead of crm: a record that points at the person")] = None
+    compare: Annotated[
+        Literal["exact", "email", "phone", "handle", "name"], Field(description="how two values are compared")
+    ] = "exact"
     weight: Annotated[int, Field(ge=1, le=100, description="points when it agrees")]
     against: Annotated[
         int, Field(ge=0, le=100, description="points taken off when both sides have a value and differ")
@@ -190,10 +203,10 @@ class Evidence(Strict):
 class Match(Strict):
     """Points needed. At `link_at` and `margin` clear of the runner-up: link. From `hold_at`: a person decides."""
 
-    link_at: Annotated[int, Field(ge=1)] = 80
-    hold_at: Annotated[int, Field(ge=1)] = 30
-    margin: Annotated[int, Field(ge=0)] = 20
-    evidence: Annotated[tuple[Evidence, ...], Field(min_length=1)]
+    link_at: Annotated[int, Field(ge=1, description="points from which a candidate is linked")] = 80
+    hold_at: Annotated[int, Field(ge=1, description="points from which a person decides")] = 30
+    margin: Annotated[int, Field(ge=0, description="points by which the best must lead the next one")] = 20
+    evidence: Annotated[tuple[Evidence, ...], Field(min_length=1, description="what counts, and how much")]
 
     @model_validator(mode="after")
     def _needs_strong_evidence(self) -> Self:
@@ -212,31 +225,37 @@ class Match(Strict):
 class Key(Strict):
     """The CRM's external id field that makes a write repeatable, and how its value is put together."""
 
-    field: str
-    template: str
+    field: Annotated[str, Field(description="external id field: unique, case-sensitive text of 255")]
+    template: Annotated[str, Field(description="its value, with {id}; a longer one than 255 is hashed")]
+
+
+Lines: TypeAlias = Annotated[tuple[FieldMapping, ...], Field(description="the lines")]
+Filters: TypeAlias = Annotated[tuple[Filter, ...], Field(description="which records come in; without filters, all")]
 
 
 class LeadTarget(Strict):
     """The object for `nobody: lead`; `fields` are added to those of persons (a Lead needs a Company)."""
 
-    object: str = "Lead"
-    key: Key
-    fields: tuple[FieldMapping, ...] = ()
+    object: Annotated[str, Field(description="CRM object")] = "Lead"
+    key: Annotated[Key, Field(description="its external id")]
+    fields: Annotated[tuple[FieldMapping, ...], Field(description="lines that only a lead has")] = ()
 
 
 class Persons(Strict):
+    """People: who they are in the CRM, and which of their data goes where."""
+
     object: Annotated[str, Field(description="CRM object in which a new person is created")]
     also: Annotated[
         tuple[str, ...], Field(description="other CRM objects in which persons are looked up, for example Lead")
     ] = ()
-    key: Key
-    match: Match
+    key: Annotated[Key, Field(description="the external id of persons that the connector creates")]
+    match: Annotated[Match, Field(description="how a person is recognised")]
     nobody: Annotated[
         Literal["create", "lead", "hold", "skip"], Field(description="what to do when no CRM record matches")
     ] = "create"
     lead: Annotated[LeadTarget | None, Field(description="needed where nobody is lead")] = None
-    filters: tuple[Filter, ...] = ()
-    fields: tuple[FieldMapping, ...]
+    filters: Filters = ()
+    fields: Lines
 
     @model_validator(mode="after")
     def _lead_is_told(self) -> Self:
@@ -246,60 +265,72 @@ class Persons(Strict):
 
 
 class Identities(Strict):
-    object: str
-    key: Key
-    fields: tuple[FieldMapping, ...]
+    """One record per network account of a person."""
+
+    object: Annotated[str, Field(description="CRM object")]
+    key: Annotated[Key, Field(description="the external id")]
+    fields: Lines
 
 
 class Conversations(Strict):
-    object: str
-    key: Key
-    filters: tuple[Filter, ...] = ()
-    fields: tuple[FieldMapping, ...]
+    """One record per conversation; needed for replies."""
+
+    object: Annotated[str, Field(description="CRM object")]
+    key: Annotated[Key, Field(description="the external id")]
+    filters: Filters = ()
+    fields: Lines
 
 
 class Messages(Strict):
-    object: str
-    key: Key
-    filters: tuple[Filter, ...] = ()
+    """One record per message."""
+
+    object: Annotated[str, Field(description="CRM object")]
+    key: Annotated[Key, Field(description="the external id")]
+    filters: Filters = ()
     deleted: Annotated[
         Literal["mark", "blank", "remove"],
         Field(
             description="a message deleted on the network: mark keeps its text, blank drops the text, remove deletes the record"
         ),
     ] = "mark"
-    fields: tuple[FieldMapping, ...]
+    fields: Lines
 
 
 class ReplyOutcome(Strict):
     """Where a reply that never left is told so, in the CRM's own words."""
 
-    status: str
-    failed: str
-    held: str
-    error: str
+    status: Annotated[str, Field(description="CRM field that tells how it went")]
+    failed: Annotated[str, Field(description="its value when the platform refused the reply")]
+    held: Annotated[str, Field(description="its value while a person has to decide")]
+    error: Annotated[str, Field(description="CRM field for the reason")]
 
 
 class Replies(Strict):
-    object: str
+    """Records of the CRM that are sent into a conversation, once."""
+
+    object: Annotated[str, Field(description="CRM object")]
     when: Annotated[dict[str, Scalar], Field(description="a record with these values is a reply to send")]
     conversation: Annotated[str, Field(description="CRM field that points at the conversation record")]
-    text: str
-    transform: TransformStep | list[TransformStep] | None = None
-    outcome: ReplyOutcome
+    text: Annotated[str, Field(description="CRM field that holds the text")]
+    transform: Annotated[
+        TransformStep | list[TransformStep] | None, Field(description="how the text becomes the platform's")
+    ] = None
+    outcome: Annotated[ReplyOutcome, Field(description="where a reply that never left is told so")]
     fields: Annotated[tuple[FieldMapping, ...], Field(description="what comes back from the sent message")]
 
 
 class Mapping(Strict):
-    version: Literal[1]
-    platform: str
-    crm: str
+    """A whole mapping file."""
+
+    version: Annotated[Literal[1], Field(description="of the file's form")]
+    platform: Annotated[str, Field(description="adapter of the platform, such as chatwoot")]
+    crm: Annotated[str, Field(description="adapter of the CRM, such as salesforce")]
     zone: Annotated[Zone, Field(description="time zone of dates and times in texts")] = "UTC"
     region: Annotated[
         Region, Field(description="country of phone numbers written without a prefix, for example NL")
     ] = "US"
-    persons: Persons
-    identities: Identities | None = None
-    conversations: Conversations | None = None
-    messages: Messages
-    replies: Replies | None = None
+    persons: Annotated[Persons, Field(description="people")]
+    identities: Annotated[Identities | None, Field(description="their network accounts")] = None
+    conversations: Annotated[Conversations | None, Field(description="conversations")] = None
+    messages: Annotated[Messages, Field(description="messages")]
+    replies: Annotated[Replies | None, Field(description="replies written in the CRM")] = None

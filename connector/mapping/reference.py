@@ -1,8 +1,10 @@
 """The generated part of docs/mapping.md: every key, rule, transform, field and name, taken from the code itself."""
 
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Final, Literal, Union, get_args, get_origin
 
@@ -151,3 +153,8 @@ def _type(annotation: Any) -> str:
         return ", ".join(f"`{member}`" for member in annotation)
     name = next((title for title, shape in SECTIONS if shape is annotation), getattr(annotation, "__name__", "value"))
     return re.sub(r"^A ", "", name)
+
+
+if __name__ == "__main__":
+    document = Path(sys.argv[1])
+    document.write_text(refreshed(document.read_text(encoding="utf-8")), encoding="utf-8")

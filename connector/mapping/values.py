@@ -4,8 +4,9 @@ A value that cannot be read as what it should be is passed on as it was typed: t
 refusal is held for a person. Nothing is guessed.
 """
 
+import re
 from collections.abc import Hashable, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import ClassVar, Final
 from zoneinfo import ZoneInfo
@@ -14,6 +15,7 @@ import phonenumbers
 from email_validator import EmailNotValidError, validate_email
 from pydantic import Field
 
+from connector.mapping.cut import clean
 from connector.mapping.lenses import Base, Surroundings, plain_key
 from connector.mapping.places import Region, Zone
 from connector.mapping.template import parse_time, show
@@ -136,7 +138,7 @@ class Handle(Base):
 
 
 def handle(value: Value) -> str:
-    return show(value).strip().lstrip("@").strip().lower()
+    return re.sub(r"^[@\s]+", "", clean(show(value))).lower()
 
 
 class DateTime(Base):
@@ -200,7 +202,7 @@ class Date(Base):
             return text
         # Near year 1 and 9999 a zone's shift would leave the calendar; no message is that old.
         inside = date(1, 1, 3) <= moment.date() <= date(9999, 12, 29)
-        return (moment.astimezone(zone) if inside else moment + timedelta(0)).date().isoformat()
+        return (moment.astimezone(zone) if inside else moment).date().isoformat()
 
 
 class Tags(Base):
@@ -222,7 +224,7 @@ class Tags(Base):
 
     def _labels(self, value: Value) -> list[str]:
         items = value if isinstance(value, list | tuple) else [value]
-        labels = (" ".join(show(item).replace(self.separator, " ").split()) for item in items)
+        labels = (" ".join(clean(show(item)).replace(self.separator, " ").split()) for item in items)
         return sorted({label for label in labels if label and label != self.separator.strip()})
 
 

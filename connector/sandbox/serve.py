@@ -151,14 +151,11 @@ def load_samples(sandboxes: Sandboxes) -> None:
         f"{sandboxes.salesforce_url}/__control/records/Contact", params={"all": "1"}, timeout=10, verify=str(ca)
     )
     contacts.raise_for_status()
-    found = contacts.json()
-    if not (found["records"] if isinstance(found, dict) else found):
+    if not contacts.json()["records"]:
         sample_shop.load_crm(sandboxes.salesforce_url, ca)
 
 
 def _start(name: str, port: int, directory: Path) -> subprocess.Popen[bytes]:
-    # A file of an earlier run would be taken for this one's.
-    (directory / f"{name}.json").unlink(missing_ok=True)
     module = f"connector.sandbox.{name}"
     with (directory / f"{name}.log").open("wb") as log:
         return subprocess.Popen(
@@ -178,14 +175,23 @@ def _await(
         try:
             process.wait(0.05)
         except subprocess.TimeoutExpired:
-            if announcement.exists():
-                told: dict[str, Any] = json.loads(announcement.read_text())
+            told = _told(announcement)
+            # An earlier run that was killed leaves its file behind.
+            if told.get("pid") == process.pid:
                 answer = requests.get(told["url"] + path, timeout=START_TIMEOUT, verify=verify)
                 answer.raise_for_status()
                 return told
         else:
             raise SandboxError(_ended(name, process, directory))
     raise SandboxError(f"sandbox {name} did not answer within {START_TIMEOUT:.0f} s; see {directory / f'{name}.log'}")
+
+
+def _told(announcement: Path) -> dict[str, Any]:
+    try:
+        told: dict[str, Any] = json.loads(announcement.read_text())
+    except (FileNotFoundError, ValueError):  # not there yet, or half of it
+        return {}
+    return told
 
 
 def _ended(name: str, process: subprocess.Popen[bytes], directory: Path) -> str:

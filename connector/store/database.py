@@ -93,7 +93,7 @@ def _sqlite(url: URL) -> Engine:
 def migrate(engine: Engine) -> None:
     """Brings the schema to this program's version. Raises StoreError, changing nothing, when the database is newer."""
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     script = ScriptDirectory.from_config(config)
     with transaction(engine, writes=True) as db:
         if db.dialect.name == "postgresql":
@@ -119,16 +119,24 @@ def transaction(engine: Engine, *, writes: bool) -> Iterator[Connection]:
             yield db
     except IntegrityError as error:
         raise StoreError(
-            f"The store refused a row that would break one of its rules: {error.orig}",
+            f"The store refused a row that would break one of its rules: {_said(error)}",
             "Nothing was stored. If it happens again, report it with this message.",
         ) from error
     except OperationalError as error:
         raise StoreError(
-            f"The store cannot be used now: {error.orig}",
+            f"The store cannot be used now: {_said(error)}",
             "Check that the database runs, has space, and is not locked by another program.",
         ) from error
     except SQLAlchemyError as error:
-        raise StoreError(f"The store failed: {error}", "Nothing was stored. Report it with this message.") from error
+        raise StoreError(
+            f"The store failed: {_said(error)}", "Nothing was stored. Report it with this message."
+        ) from error
+
+
+def _said(error: SQLAlchemyError) -> str:
+    """The first line of what the database said; PostgreSQL shows the whole failing row in the next."""
+    lines = str(getattr(error, "orig", None) or error).splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def _options(engine: Engine, writes: bool) -> dict[str, Any]:

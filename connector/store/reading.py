@@ -80,7 +80,11 @@ class Reading(Scoped):
         query = select(links).where(links.c.connection == self.connection)
         if kinds is not None:
             query = query.where(links.c.kind.in_([kind.value for kind in kinds]))
-        found = self._in_chunks(refs, lambda some: query.where(or_(links.c.platform.in_(some), links.c.crm.in_(some))))
+        wanted = list(refs)
+        found = [
+            *self._in_chunks(wanted, lambda some: query.where(links.c.platform.in_(some))),
+            *self._in_chunks(wanted, lambda some: query.where(links.c.crm.in_(some))),
+        ]
         unique = {row["id"]: row for row in found}
         return [rows.link_of(unique[id_]) for id_ in sorted(unique)]
 

@@ -44,13 +44,14 @@ class Place:
 
 @dataclass
 class Draft:
-    """Collects one plan. The lists are those of `Entries`."""
+    """Collects one plan. The lists are those of `Entries`; `created_by` is the evidence of the persons being created."""
 
     view: View
     mapping: Compiled
     connection: str
     intents: list[Action] = field(default_factory=list)
     creating: set[tuple[Kind, Ref]] = field(default_factory=set)
+    created_by: set[tuple[str, str]] = field(default_factory=set)
     new_links: dict[tuple[Kind, Ref], NewLink] = field(default_factory=dict)
     ended: list[tuple[int, str]] = field(default_factory=list)
     moved: dict[int, tuple[Ref, str]] = field(default_factory=dict)

@@ -126,9 +126,7 @@ def _settle_or_match(draft: Draft, fact: Fact) -> Place:
     ended = draft.view.ended(Kind.PERSON, fact.ref)
     if ended:
         return _deleted(draft, fact.ref, ended)
-    others = _being_created(draft)
-    mine = shared_evidence(fact.fields, draft.mapping.persons.match, draft.mapping.region)
-    if mine & others:
+    if _evidence(draft, fact) & draft.created_by:
         draft.wait(fact.ref)
         return Place(waits=True)
     candidates = draft.view.candidates.get(fact.ref)
@@ -146,6 +144,10 @@ def _settle_or_match(draft: Draft, fact: Fact) -> Place:
         draft.close(draft.view.hold(HoldType.IDENTITY, fact.ref), "nobody matches; the mapping skips such persons")
         return Place(blocked=(State.FILTERED, "persons.nobody: skip"))
     return _create(draft, fact, ("nobody in the CRM matched",))
+
+
+def _evidence(draft: Draft, fact: Fact) -> frozenset[tuple[str, str]]:
+    return shared_evidence(fact.fields, draft.mapping.persons.match, draft.mapping.region)
 
 
 def _follow_choice(draft: Draft, fact: Fact, settled: Hold) -> Place:
@@ -189,6 +191,7 @@ def _create(draft: Draft, fact: Fact, why: tuple[str, ...]) -> Place:
     )
     if result.missing:
         return _ask(draft, fact, Verdict(Answer.NOBODY), f"{_name(fact)} has no value for {', '.join(result.missing)}.")
+    draft.created_by |= _evidence(draft, fact)
     draft.close(draft.view.hold(HoldType.IDENTITY, fact.ref), "nobody matches any more")
     plan_identities(draft, fact)
     return Place(planned=True)
@@ -270,13 +273,6 @@ def binding(draft: Draft, person: Ref) -> Hold | None:
     if settled is None or settled.details.get("ended") != (ended.id if ended else None):
         return None
     return settled
-
-
-def _being_created(draft: Draft) -> frozenset[tuple[str, str]]:
-    persons = (draft.view.facts[ref] for kind, ref in draft.creating if kind is Kind.PERSON and ref in draft.view.facts)
-    return frozenset().union(
-        *(shared_evidence(one.fields, draft.mapping.persons.match, draft.mapping.region) for one in persons)
-    )
 
 
 def choice(draft: Draft, subject: Ref) -> Settled:

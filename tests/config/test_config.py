@@ -67,8 +67,15 @@ def test_a_good_config_is_read_with_paths_relative_to_its_folder(write, tmp_path
     assert main.mapping == tmp_path / "mapping.yaml"
     assert main.crm_daily_share == 0.5
     assert config.schedule == {"changes": timedelta(minutes=1), "walk": timedelta(hours=2)}
-    assert config.store.url == f"sqlite:///{tmp_path}/state/connector.db"
-    assert config.store.address() == config.store.url
+
+
+def test_a_config_named_relative_to_where_we_are_gives_paths_that_last(write, tmp_path, monkeypatch):
+    write()
+    monkeypatch.chdir(tmp_path)
+    main = load_config(Path("config.yaml")).connections["main"]
+    monkeypatch.chdir("/")
+    assert main.mapping.is_file()
+    assert main.platform.token.reveal() == HIDDEN
 
 
 def test_the_flow_decides_which_keys_auth_takes(write):
@@ -83,7 +90,7 @@ def test_the_flow_decides_which_keys_auth_takes(write):
 def test_the_password_of_the_database_comes_by_reference(write):
     path = write(**{"url: sqlite:///state/connector.db": "url: postgresql://me@db.example/x\n  password: file:token"})
     store = load_config(path).store
-    assert store.address() == f"postgresql+psycopg://me:{HIDDEN}@db.example/x"
+    assert store.password.reveal() == HIDDEN
     assert HIDDEN not in repr(store)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from connector.adapters.base import Adapter, Lookup, Probe, Window, Write
+from connector.adapters.base import Adapter, Lookup, Probe, Stream, Window, Write
 from connector.errors import AuthError, RecordGone, RemoteError, SchemaDrift, Transient, Unreadable
 from connector.model import Cursor, Kind, Life, Observed, Receipt, Ref, Side
 
@@ -107,32 +107,34 @@ class Sight:
 
     def look(self, *, pages: int | None = None) -> list[Observed]:
         """Reads each stream to its end, or only so many pages of it. Answers what was shown, everything else remembered."""
-        shown: list[Observed] = []
-        for stream in self.adapter.capabilities.streams:
-            cursor = self.cursors.get(stream.name, Cursor())
-            if cursor.resume is None:
-                cursor = Cursor(cursor.watermark, cursor.watermark and cursor.watermark - stream.overlap)
-            window = Window(cursor.since, cursor.resume, lambda key, s=stream.name: self.positions.get((s, key)))
-            for number, page in enumerate(self.adapter.pull(stream.name, window), start=1):
-                assert (page.resume is None) != (page.watermark is None), "a page either goes on or closes the window"
-                self._store(stream.name, page.observed, page.positions)
-                shown += page.observed
-                if page.resume is None:
-                    cursor = Cursor(watermark=page.watermark)
-                else:
-                    cursor = replace(cursor, resume=page.resume)
-                self.cursors[stream.name] = cursor
-                if number == pages:
-                    break
-        return shown
+        return [seen for stream in self.adapter.capabilities.streams for seen in self._read(stream, pages)]
 
-    def finish(self, limit: int = 1000) -> None:
-        """Reads on, one page of each stream at a time, until no stream is in the middle of a window."""
-        for _ in range(limit):
-            self.look(pages=1)
-            if all(cursor.resume is None for cursor in self.cursors.values()):
-                return
-        raise AssertionError("the pull does not come to an end")
+    def finish(self, limit: int = 200) -> None:
+        """Reads each stream to its end, stopping and going on after every page."""
+        for stream in self.adapter.capabilities.streams:
+            for _ in range(limit):
+                self._read(stream, pages=1)
+                if self.cursors[stream.name].resume is None:
+                    break
+            else:
+                raise AssertionError(f"{stream.name} does not come to an end")
+
+    def _read(self, stream: Stream, pages: int | None) -> list[Observed]:
+        shown: list[Observed] = []
+        cursor = self.cursors.get(stream.name, Cursor())
+        if cursor.resume is None:
+            cursor = Cursor(cursor.watermark, cursor.watermark and cursor.watermark - stream.overlap)
+        window = Window(cursor.since, cursor.resume, lambda key: self.positions.get((stream.name, key)))
+        for number, page in enumerate(self.adapter.pull(stream.name, window), start=1):
+            assert (page.resume is None) != (page.watermark is None), "a page either goes on or closes the window"
+            self._store(stream.name, page.observed, page.positions)
+            shown += page.observed
+            closed = page.resume is None
+            cursor = Cursor(watermark=page.watermark) if closed else replace(cursor, resume=page.resume)
+            self.cursors[stream.name] = cursor
+            if number == pages:
+                break
+        return shown
 
     def _store(self, stream: str, observed: tuple[Observed, ...], positions: Mapping[str, str]) -> None:
         for seen in observed:

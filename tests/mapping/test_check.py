@@ -141,6 +141,8 @@ CRM_CASES = [
         with_field("Contact", "LastName", length=40),
         "warning m.yaml:15: persons.fields[0]: the text may be longer than Contact.LastName holds (40).",
     ),
+    ("a key that is not there", without("Task", "Key__c"), "messages.key.field: Task has no field Key__c."),
+    ("a key that cannot be written", with_field("Task", "Key__c", createable=False), "Task.Key__c cannot be written."),
     (
         "a key that is no external id",
         with_field("Task", "Key__c", external_id=False),
@@ -249,6 +251,30 @@ def test_capabilities(small, crm, platform, expected):
     assert any(expected in line for line in lines), lines
 
 
+def test_a_lead_needs_what_the_crm_requires_of_it(small):
+    lead = small.replace(
+        "  fields:\n    - {crm: LastName",
+        "  nobody: lead\n  lead:\n    key: {field: Key__c, template: '{connection}:{id}'}\n  fields:\n    - {crm: LastName",
+    )
+    crm = {**CRM, "Lead": info("Lead", *PEOPLE, FieldInfo("Company", "text", length=255, required=True))}
+    assert any("persons.lead.object: Lead needs Company." in line for line in found(lead, crm))
+    assert found(small, crm) == []
+
+
+def test_evidence_in_a_record_of_its_own_is_looked_up_there(small):
+    through = small.replace(
+        "crm: [Email], compare: email", "through: {object: Ident__c, field: Key__c, person: [Contact__c]}"
+    )
+    assert any("the CRM has no object Ident__c." in line for line in found(through))
+    crm = {**CRM, "Ident__c": info("Ident__c", KEY)}
+    assert any("evidence[0].through.person: Ident__c has no field Contact__c." in line for line in found(through, crm))
+
+
+def test_a_constant_longer_than_its_field_is_refused(small):
+    crm = with_field("Task", "Status", length=4, choices=())
+    assert any("is longer than Task.Status holds (4)." in line for line in found(small, crm))
+
+
 def test_newest_needs_trustworthy_times_on_both_sides(small):
     newest = small.replace("rule: platform", "rule: newest")
     trusted = replace(CAN, trusted_times=frozenset((Kind.CONVERSATION,)))
@@ -275,6 +301,18 @@ def test_types_that_need_a_transform_name_it(small):
     assert any(
         "Add transform: tags." in line for line in found(tagged, with_field("Talk__c", "Status__c", type="text"))
     )
+
+
+def test_labels_are_only_warned_about_in_a_short_field(small):
+    tagged = small.replace(
+        "platform: status, direction: both, rule: platform, values: {open: Open, resolved: Closed}",
+        "platform: tags, transform: tags",
+    )
+    assert any(
+        "may be longer than Talk__c.Status__c" in line
+        for line in found(tagged, with_field("Talk__c", "Status__c", type="text", length=80))
+    )
+    assert found(tagged, with_field("Talk__c", "Status__c", type="longtext", length=4000)) == []
 
 
 def test_a_user_transform_without_any_common_user_is_warned_about(small):

@@ -18,6 +18,49 @@ def problems(text: str) -> list[str]:
 
 
 REFUSED = [
+    ("values on a template", "transform: {text: {limit: 60}}", "values: {a: b}", "values translates a platform field"),
+    (
+        "a transform of a link",
+        "{crm: WhoId, link: person}",
+        "{crm: WhoId, link: person, transform: text}",
+        "transform has no meaning with link",
+    ),
+    (
+        "with_person without a link",
+        "constant: Completed",
+        "constant: Completed, with_person: Contact",
+        "with_person belongs to a link",
+    ),
+    ("once, but back to the platform", "default: nobody", "on: create", "on: create is for lines that go to_crm"),
+    (
+        "required, but back to the platform",
+        "default: nobody",
+        "required: true",
+        "required is for lines that go to the CRM",
+    ),
+    (
+        "of on a line of messages",
+        "constant: Completed",
+        "constant: Completed, of: Lead",
+        "of belongs to a link or to a line of persons",
+    ),
+    ("evidence that compares nothing", "crm: [Name], ", "", "evidence name compares with nothing"),
+    (
+        "evidence of the same name",
+        "name: name, platform",
+        "name: email, platform",
+        "two pieces of evidence are called 'email'",
+    ),
+    ("replies without a condition", "when: {Status__c: Queued}", "when: {}", "every record would be sent"),
+    ("a filter that holds for all", "when: {private: {is: true}}", "when: {}", "has no condition"),
+    ("a slot without a name", "{text:12}", "{:12}", "names nothing"),
+    ("a list where keys belong", "also: [Lead]", "also: Lead", "persons.also: needs a list."),
+    (
+        "two names for one step",
+        "transform: phone",
+        "transform: {phone: {}, text: {}}",
+        "a step has one name. Write each transform as an item of its own.",
+    ),
     ("an unknown key", "also: [Lead]", "alos: [Lead]", "m.yaml:8: persons.alos: unknown key. Did you mean also?"),
     (
         "an unknown key of a line",
@@ -102,6 +145,12 @@ REFUSED = [
         "message_count is derived or belongs to another record",
     ),
     ("an unknown rule", "rule: platform", "rule: plaftorm", "input should be 'crm', 'platform'"),
+    (
+        "a union of what is no set",
+        "direction: both, rule: platform",
+        "direction: both, rule: union",
+        "union joins sets",
+    ),
     (
         "an unknown field in a filter",
         "when: {private:",

@@ -164,11 +164,21 @@ def test_an_error_in_a_transaction_undoes_all_of_it(url):
     engine.dispose()
 
 
-def test_errors_do_not_show_the_values_of_rows(url):
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "INSERT INTO usage (connection, nothing) VALUES (:private, 1)",
+        "INSERT INTO usage (connection, day, system) VALUES (:private, 'd', 's')",
+        "INSERT INTO holds (connection, type, subject, field, question, details, opened_at, choice)"
+        " VALUES ('main', 'identity', 's', '', :private, '{}', 'now', 'skip')",
+    ],
+    ids=["unknown column", "missing value", "broken rule"],
+)
+def test_errors_do_not_show_the_values_of_rows(url, broken):
     engine = connect(url)
     migrate(engine)
     with pytest.raises(StoreError) as error, transaction(engine, writes=True) as db:
-        db.execute(text("INSERT INTO usage (connection, nothing) VALUES (:private, 1)"), {"private": "Jane's diary"})
+        db.execute(text(broken), {"private": "Jane's diary"})
     assert "diary" not in str(error.value)
     engine.dispose()
 

@@ -27,7 +27,8 @@ OWN_POSITIONS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A piece of a pull that may be stored on its own: going on at `resume` repeats at most what positions skip."""
+    """A piece of a pull that may be stored on its own. Going on at `resume`, with its positions stored, must not show the
+    same piece again: a page that ended there each time would never let the pull come to its end."""
 
     observed: list[Observed]
     positions: dict[str, str]
@@ -102,49 +103,48 @@ def _moved(reader: Reader, progress: Progress, place: Json, ago: timedelta) -> I
 def _walk(reader: Reader, progress: Progress, place: Json) -> Iterator[Step]:
     """All conversations, oldest first, by page number. A conversation deleted meanwhile moves the later ones forward, over
     our heads: when the count drops we go back as many pages as rows were lost. Positions keep that cheap."""
-    page, known = int(place.get("page", 1)), int(place.get("count", 0))
+    page, done, known = int(place.get("page", 1)), int(place.get("done", 0)), int(place.get("count", 0))
     while True:
         rows, count = reader.walk(page)
-        if count < known and page > 1:
-            page = max(1, page - 1 - (known - count) // max(1, len(rows)))
-            known = count
+        if count < known and (page > 1 or done):
+            page, done, known = max(1, page - 1 - (known - count) // max(1, len(rows))), 0, count
             continue
         if not rows:
             return
-        here = token(start=place["start"], page=page, count=count)
-        for row in rows:
-            yield from conversation_steps(reader, progress, row, here, here)
-        page, known = page + 1, count
-        yield Step([], {}, token(start=place["start"], page=page, count=count))
+        here = {"start": place["start"], "page": page, "count": count}
+        for index, row in enumerate(rows[done:], start=done):
+            before, behind = token(**here, done=index), token(**here, done=index + 1)
+            yield from conversation_steps(reader, progress, row, before, behind)
+        page, done, known = page + 1, 0, count
 
 
 def conversation_steps(reader: Reader, progress: Progress, row: Json, before: str, after: str) -> Iterator[Step]:
     """Person, identities and conversation first, then its new messages, lower ids first.
 
     `updated_at` moves with every message, so a conversation whose messages were read to the end at this `updated_at` has
-    no new ones. Its last message shown would not do: a message stored late with an early time is never the last.
+    no new ones. Its last message shown would not do: a message stored late with an early time is never the last. (A
+    message committed after one with a higher id is behind `read_to`; the recheck of the newest messages brings it.)
     """
     with documented("conversation"):
         number, contact, moved = row["id"], row["meta"]["sender"], str(row.get("updated_at"))
         seen = canonical.conversation(row, reader.directory())
     people = read_person(reader, progress, contact, row["inbox_id"])
-    yield Step([*people, seen], progress.taken(), before)
+    observed = [*people, seen]
     key = f"messages/{number}"
     read_to, _, complete = (progress.get(key) or "0").partition(" ")
-    if complete == moved:
-        return
-    try:
-        for rows in reader.messages(number, int(read_to)):
-            read_to = str(rows[-1]["id"])
-            observed = message_observations(reader, progress, rows, contact["id"])
-            progress.set(key, read_to)
-            yield Step(observed, progress.taken(), before)
-    except RecordGone:
-        # Deleted between the list and this call; it was shown a moment ago, so this is not a missing permission.
-        yield Step([canonical.gone(seen.ref)], {}, after)
-        return
-    progress.set(key, f"{read_to} {moved}")
-    yield Step([], progress.taken(), after)
+    if complete != moved:
+        try:
+            for rows in reader.messages(number, int(read_to)):
+                read_to = str(rows[-1]["id"])
+                observed += message_observations(reader, progress, rows, contact["id"])
+                progress.set(key, read_to)
+                yield Step(observed, progress.taken(), before)
+                observed = []
+        except RecordGone:
+            # Deleted between the list and this call; it was shown a moment ago, so this is not a missing permission.
+            observed.append(canonical.gone(seen.ref))
+        progress.set(key, f"{read_to} {moved}")
+    yield Step(observed, progress.taken(), after)
 
 
 def message_observations(reader: Reader, progress: Progress, rows: list[Json], contact: object) -> list[Observed]:

@@ -18,6 +18,9 @@ RANGE_ROWS = 1000
 NEWEST_ROWS = 20
 """Messages that a call without `after` answers at most (same source)."""
 
+CONTACT_ROWS = 15
+"""Contacts on a page (Chatwoot 4.15.1, `contacts_controller.rb`)."""
+
 ID_END = 2**31
 """Above every message id: the column is a 32-bit integer (Chatwoot 4.15.1, `db/schema.rb`)."""
 
@@ -39,12 +42,14 @@ class Reader:
     # ---- directory --------------------------------------------------------------------------------------------------
 
     def directory(self) -> Directory:
-        if self._inboxes is None:
+        # Local first: another thread may forget between our asking and our using.
+        inboxes = self._inboxes
+        if inboxes is None:
             answer = self.client.get("/inboxes")
             with documented("inboxes"):
-                self._inboxes = {row["id"]: row for row in answer["payload"]}
+                inboxes = self._inboxes = {row["id"]: row for row in answer["payload"]}
         agents = {int(u.id): u.email for u in self.users()}
-        return Directory(self.client.url, self.client.account, self.me(), self._inboxes, agents)
+        return Directory(self.client.url, self.client.account, self.me(), inboxes, agents)
 
     def forget(self) -> None:
         """Called when a pull begins: inboxes and agents are added and renamed while we run."""
@@ -61,10 +66,11 @@ class Reader:
         return self._me
 
     def users(self, *, fresh: bool = False) -> list[User]:
-        if self._users is None or fresh:
+        users = None if fresh else self._users
+        if users is None:
             answer = self.client.get("/agents")
             with documented("agents"):
-                self._users = [
+                users = self._users = [
                     User(
                         str(row["id"]),
                         (row["email"] or "").lower(),
@@ -73,7 +79,7 @@ class Reader:
                     )
                     for row in answer
                 ]
-        return self._users
+        return users
 
     # ---- contacts ---------------------------------------------------------------------------------------------------
 
@@ -129,9 +135,8 @@ class Reader:
             answer = self.client.query("/contacts/filter", {"payload": [condition]}, {"page": page})
             with documented("contacts"):
                 rows = [canonical.person(row) for row in answer["payload"]]
-            fresh = [o for o in rows if o.ref not in found]
-            found |= {o.ref: o for o in fresh}
-            if not fresh:
+            found |= {o.ref: o for o in rows}
+            if len(rows) < CONTACT_ROWS:
                 break
             page += 1
         same = lookup.value.casefold()

@@ -17,7 +17,7 @@ from connector.adapters.chatwoot import canonical
 from connector.adapters.chatwoot.client import Json, documented
 from connector.adapters.chatwoot.pull import Progress, Step, message_observations, pages, read_person, remember, token
 from connector.adapters.chatwoot.reader import Reader
-from connector.errors import RecordGone
+from connector.errors import AuthError, RecordGone
 from connector.model import Kind, Life, Observed
 
 RECENT = timedelta(days=7)
@@ -50,37 +50,41 @@ def _steps(reader: Reader, progress: Progress, place: Json) -> Iterator[Step]:
             if number > after:
                 resume = token(start=start, after=number)
                 yield Step(_examine(reader, progress, row, newest=True), progress.taken(), resume)
-    yield from _slice(reader, progress, token(start=start, walk=True))
+    yield from _slice(reader, progress, place)
 
 
-def _slice(reader: Reader, progress: Progress, resume: str) -> Iterator[Step]:
+def _slice(reader: Reader, progress: Progress, place: Json) -> Iterator[Step]:
     """The next pages of all conversations, and the conversations that should stand between them but do not.
 
     Numbers are given in the order of creation, so a number that is skipped, and that we have seen before, was deleted or
     has moved to an earlier page because another one was; only a look by its number tells.
     """
-    walk = json.loads(progress.get("walk") or "{}")
-    page, last, top = walk.get("page", 1), walk.get("last", 0), walk.get("top", 0)
+    walk = {"page": 1, "done": 0, "last": 0, "top": 0} | json.loads(progress.get("walk") or "{}")
+    page, done, last, top = walk["page"], walk["done"], walk["last"], walk["top"]
     checks = GAP_CHECKS
-    for _ in range(SLICE_PAGES):
+    for turn in range(int(place.get("turn", 0)), SLICE_PAGES):
         rows, _count = reader.walk(page)
         with documented("conversation"):
             numbers = [int(row["id"]) for row in rows]
-        missing: list[int] = []
-        for row, number in zip(rows, numbers, strict=True):
-            missing += range(last + 1, number)
-            last, top = number, max(top, number)
-            yield Step(_examine(reader, progress, row, newest=False), progress.taken(), resume)
+        for index in range(done, len(rows)):
+            suspects = _suspects(progress, range(last + 1, numbers[index]), numbers)[:checks]
+            checks -= len(suspects)
+            observed = [o for number in suspects for o in _vanished(reader, progress, number)]
+            observed += _examine(reader, progress, rows[index], newest=False)
+            last, top = numbers[index], max(top, numbers[index])
+            progress.set("walk", json.dumps({"page": page, "done": index + 1, "last": last, "top": top}))
+            yield Step(observed, progress.taken(), token(start=place["start"], walk=True, turn=turn))
         if not rows:
-            missing = list(range(last + 1, top + 1))
-        suspects = [n for n in missing if n not in numbers and progress.get(f"owner/{n}") not in (None, "gone")]
-        vanished = [o for n in suspects[:checks] for o in _vanished(reader, progress, n)]
-        checks -= min(checks, len(suspects))
-        page, last = (page + 1, last) if rows else (1, 0)
-        progress.set("walk", json.dumps({"page": page, "last": last, "top": top}))
-        yield Step(vanished, progress.taken(), resume)
-        if not rows:
+            suspects = _suspects(progress, range(last + 1, top + 1), [])[:checks]
+            observed = [o for number in suspects for o in _vanished(reader, progress, number)]
+            progress.set("walk", json.dumps({"top": top}))
+            yield Step(observed, progress.taken(), token(start=place["start"], walk=True, turn=SLICE_PAGES))
             return
+        page, done = page + 1, 0
+
+
+def _suspects(progress: Progress, gap: range, shown: list[int]) -> list[int]:
+    return [n for n in gap if n not in shown and progress.get(f"owner/{n}") not in (None, "gone")]
 
 
 def _examine(reader: Reader, progress: Progress, row: Json, *, newest: bool) -> list[Observed]:
@@ -116,6 +120,9 @@ def _vanished(reader: Reader, progress: Progress, number: int) -> list[Observed]
     """A conversation that the walk did not show: still there, or deleted (then perhaps with its contact)."""
     try:
         reader.conversation(number)
+    except AuthError:
+        # Our user left the inbox. The conversation stands; a token that is refused altogether fails at the next call.
+        return []
     except RecordGone:
         owner = progress.get(f"owner/{number}") or ""
         progress.set(f"owner/{number}", "gone")

@@ -68,6 +68,11 @@ def _refs(event: str, data: Json) -> list[Ref]:
     if event.startswith("message_"):
         number = data["conversation"]["id"]
         return [canonical.conversation_ref(number), canonical.message_ref(number, data["id"])]
+    if event == "conversation_created":
+        # Its person may be as new as itself, and `contact_created` may come later or not at all.
+        sender = (data.get("meta") or {}).get("sender") or {}
+        people = [canonical.person_ref(sender["id"])] if "id" in sender else []
+        return [*people, canonical.conversation_ref(data["id"])]
     if event.startswith("conversation_"):
         return [canonical.conversation_ref(data["id"])]
     changed = {key for change in data.get("changed_attributes") or [] for key in change}

@@ -160,6 +160,9 @@ class Client:
             body = http.read_json(SYSTEM, self._seen.response)
         except requests.RequestException as error:
             raise http.failure(SYSTEM, error) from None
+        except TypeError:
+            # simple-salesforce takes the length of the parsed body, which a bare number or null does not have.
+            raise Unreadable(SYSTEM, "answer", "the answer is neither an object nor a list.", certain=False) from None
         except SalesforceError as error:
             failed = error.content
         response: requests.Response = self._seen.response

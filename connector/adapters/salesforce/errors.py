@@ -32,7 +32,7 @@ _DRIFT = "Deploy the field, give the integration user access to it, or correct t
 _AUTOMATION = "A rule, trigger or flow of the org refused the record: fix the record or the rule."
 _ORG = "Ask the Salesforce administrator: the org refuses this program."
 _DEFECT = "The request does not fit the API version: check `api_version` and report a defect of the connector."
-_POINTER = "The record it points at was deleted, merged or hidden: settle that record first, then try again."
+POINTER = "The record it points at was deleted, merged or hidden: settle that record first, then try again."
 
 MEANINGS: Mapping[str, Meaning] = {
     **dict.fromkeys(
@@ -73,7 +73,7 @@ MEANINGS: Mapping[str, Meaning] = {
         Rejected, "A duplicate rule found the same person: link to one of the records named, or change the rule."
     ),
     **dict.fromkeys(
-        ("INVALID_CROSS_REFERENCE_KEY", "INVALID_CROSS_REFERENCE_TYPE_FOR_FIELD", "MALFORMED_ID"), (Rejected, _POINTER)
+        ("INVALID_CROSS_REFERENCE_KEY", "INVALID_CROSS_REFERENCE_TYPE_FOR_FIELD", "MALFORMED_ID"), (Rejected, POINTER)
     ),
     **dict.fromkeys(("INACTIVE_OWNER_OR_USER", "INVALID_OWNER"), (Rejected, "Choose an active owner in the mapping.")),
     **dict.fromkeys(
@@ -115,7 +115,7 @@ def classify(
     """
     found = [item for item in errors if isinstance(item, dict)] if isinstance(errors, list) else []
     if not found:
-        return _by_status(status, "", retry_after)
+        return _by_status(status, str(status), "", retry_after)
     singles = [
         _single(item, status, object_=object_, target=target, row=row, retry_after=retry_after) for item in found
     ]
@@ -152,12 +152,12 @@ def _single(
     if meaning is None:
         if status == 200 or (400 <= status < 500 and status not in TRANSIENT_STATUS and status != 401):
             return Rejected(SYSTEM, code, text, "See the code in the Salesforce API documentation.", fields=fields)
-        return _by_status(status, f"{code}: {text}", retry_after)
+        return _by_status(status, code, text, retry_after)
     kind, way_out = meaning
     if code in {"INVALID_CROSS_REFERENCE_KEY", "NOT_FOUND"} and target and not fields:
         kind, way_out = RecordGone, ""
     elif kind is RecordGone and row and (fields or target is None):
-        kind, way_out = Rejected, _POINTER
+        kind, way_out = Rejected, POINTER
     elif kind is Rejected and way_out is _ACCESS and not row:
         kind = AuthError
     return kind(
@@ -172,8 +172,7 @@ def _single(
     )
 
 
-def _by_status(status: int, text: str, retry_after: float | None) -> RemoteError:
-    code = str(status)
+def _by_status(status: int, code: str, text: str, retry_after: float | None) -> RemoteError:
     if status >= 500 or status in TRANSIENT_STATUS:
         text = text or "the server is in trouble or busy."
         return Transient(SYSTEM, code, text, certain=status in TRANSIENT_STATUS, retry_after=retry_after)

@@ -18,7 +18,7 @@ from connector.adapters.salesforce.client import SUBREQUESTS, Answer, Client, Re
 from connector.adapters.salesforce.records import SYSTEM, ref
 from connector.adapters.salesforce.soql import named
 from connector.errors import RecordGone, Rejected, RemoteError, SchemaDrift, Transient, Unreadable
-from connector.model import Observed, Receipt, Ref, Value
+from connector.model import Life, Observed, Receipt, Ref, Value
 
 COLLECTION = 200
 """Rows in one collection (Salesforce REST API Developer Guide, "sObject Collections")."""
@@ -106,28 +106,27 @@ class Writes:
         self._pace = Pace()
 
     def upsert(self, writes: Sequence[Write]) -> list[Receipt | RemoteError]:
-        results = _Run(self._client, self._pace).deliver(
-            [Row(place, write, _how(write)) for place, write in enumerate(writes)]
-        )
-        self._forward([(result, write.target) for result, write in zip(results, writes, strict=True)])
+        rows = [Row(place, write, _how(write)) for place, write in enumerate(writes)]
+        results = _Run(self._client, self._pace).deliver(rows)
+        gone = [
+            (row.place, error, row.write.target)
+            for row in rows
+            if isinstance(error := results[row.place], RecordGone) and row.write.target
+        ]
+        fates = self._fates([target for _, _, target in gone])
+        for (place, error, _), fate in zip(gone, fates, strict=True):
+            results[place] = _settled(error, fate)
         return results
 
     def remove(self, writes: Sequence[Write]) -> list[Receipt | RemoteError]:
-        return _Run(self._client, self._pace).deliver(
-            [Row(place, write, How.DELETE) for place, write in enumerate(writes)]
-        )
+        rows = [Row(place, write, How.DELETE) for place, write in enumerate(writes)]
+        return _Run(self._client, self._pace).deliver(rows)
 
-    def _forward(self, results: Sequence[tuple[Receipt | RemoteError, Ref | None]]) -> None:
-        """Names in `others` the record that took the place of a merged or converted target."""
-        gone = [(result, target) for result, target in results if isinstance(result, RecordGone) and target]
-        if not gone:
-            return
-        # The rows are written; an allowance or a line that ends here must not cost their receipts. The next pull tells.
-        with suppress(RemoteError):
-            found = self._fetch([target for _, target in gone])
-            for (result, _), item in zip(gone, found, strict=True):
-                if item.merged_into:
-                    result.others = (str(item.merged_into),)
+    def _fates(self, targets: Sequence[Ref]) -> Sequence[Observed | RemoteError]:
+        try:
+            return self._fetch(targets)
+        except RemoteError as error:
+            return [error] * len(targets)
 
 
 class _Run:
@@ -144,7 +143,7 @@ class _Run:
     def deliver(self, rows: Sequence[Row]) -> list[Receipt | RemoteError]:
         for turn in _turns(rows):
             if self._fatal:
-                self._note(turn, _unsent(self._fatal))
+                self._note(turn, _copy(self._fatal, certain=True))
             else:
                 self._turn(turn)
         results = [self._results[row.place] for row in rows]
@@ -177,7 +176,7 @@ class _Run:
                 answers = self._client.composite([chunk.sub for chunk in bundle])
             except RemoteError as error:
                 # What stops one call stops the next one as well: the rest is not sent in vain.
-                again += self._note(_rows(bundle), error) + self._note(_rows(chunks), _unsent(error))
+                again += self._note(_rows(bundle), error) + self._note(_rows(chunks), _copy(error, certain=True))
                 if errors.is_too_heavy(error):
                     self._pace.shrink()
                 self._fatal = None if isinstance(error, Transient) else error
@@ -197,7 +196,11 @@ class _Run:
 
     def _note(self, rows: Sequence[Row], error: RemoteError) -> list[Row]:
         """All these rows failed alike. Returns those that may be sent again without making a second record."""
-        self._results |= dict.fromkeys((row.place for row in rows), error)
+        for row in rows:
+            # An attempt that cannot connect does not take back the doubt that an earlier one left.
+            before = self._results.get(row.place)
+            doubtful = isinstance(before, RemoteError) and not before.certain
+            self._results[row.place] = _copy(error, certain=False) if doubtful else error
         if not isinstance(error, Transient):
             return []
         return [row for row in rows if row.how is not How.CREATE or error.certain]
@@ -207,6 +210,8 @@ class _Run:
         items = answer.body
         if answer.status != 200:
             error = errors.classify(items, status=answer.status, object_=chunk.rows[0].write.object)
+            if errors.is_too_heavy(error):
+                self._pace.shrink()
             if isinstance(error, Rejected) and len(chunk.rows) > 1:
                 return chunk.halves()
             if isinstance(error, RecordGone):
@@ -271,6 +276,18 @@ def _outcome(row: Row, item: Record) -> Receipt | RemoteError:
     return error
 
 
+def _settled(error: RecordGone, fate: Observed | RemoteError) -> RemoteError:
+    """The same code is used for a target that is gone and for a gone record that the row points at: the target's own
+    state decides. While that is not known the row is to be tried again; it was certainly not written."""
+    if isinstance(fate, RemoteError):
+        return _copy(fate, certain=True)
+    if fate.life is Life.LIVE:
+        return Rejected(SYSTEM, error.code, error.detail, errors.POINTER, fields=error.fields)
+    if fate.merged_into:
+        error.others = (str(fate.merged_into),)
+    return error
+
+
 def _shared(error: RemoteError) -> bool:
     """Whether a row may have failed only because of others in its transaction."""
     return error.code == "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY" or errors.is_too_heavy(error)
@@ -302,6 +319,5 @@ def _rows(chunks: Iterable[Chunk]) -> list[Row]:
     return [row for chunk in chunks for row in chunk.rows]
 
 
-def _unsent(error: RemoteError) -> RemoteError:
-    """The same error for rows that were never sent."""
-    return type(error)(SYSTEM, error.code, error.detail, error.way_out, retry_after=error.retry_after)
+def _copy(error: RemoteError, *, certain: bool) -> RemoteError:
+    return type(error)(SYSTEM, error.code, error.detail, error.way_out, certain=certain, retry_after=error.retry_after)

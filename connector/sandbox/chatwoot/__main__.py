@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -40,13 +41,19 @@ def main() -> None:
     options = parser.parse_args()
     options.dir.mkdir(parents=True, exist_ok=True)
     announcement = options.dir / "chatwoot.json"
-    announcement.unlink(missing_ok=True)
-
-    listener = socket.create_server((options.host, options.port))
+    try:
+        listener = socket.create_server((options.host, options.port))
+    except OSError as error:
+        sys.exit(f"{options.host}:{options.port} cannot be used: {error.strerror}; choose another --port")
     # asyncio does this only for sockets it made itself; without it every answer waits 40 ms for the client's late ACK.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     url = f"http://{options.host}:{listener.getsockname()[1]}"
-    config = uvicorn.Config(build(options.dir), log_level="warning", proxy_headers=False, timeout_graceful_shutdown=2)
+    try:
+        app = build(options.dir)
+    except sqlite3.Error as error:
+        sys.exit(f"{options.dir}: the state cannot be used ({error}); is another sandbox running on it?")
+    announcement.unlink(missing_ok=True)
+    config = uvicorn.Config(app, log_level="warning", proxy_headers=False, timeout_graceful_shutdown=2)
     # uvicorn finishes its work on SIGTERM and then raises the signal again, for whoever handled it before.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:

@@ -72,6 +72,12 @@ class Import:
     def check(self) -> None:
         for name in set(self.given) - set(FIELDS):
             self.errors.append(f"{name}: unknown section")
+        for name in FIELDS:
+            items = self.given.get(name, [])
+            if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+                self.errors.append(f"{name}: not a list of objects")
+        if self.errors:
+            return
         keys = {section: self._keys(section) for section in FIELDS}
         keys["inboxes"] |= {box.name for box in self.world.inboxes}
         keys["agents"] |= {agent.email for agent in self.world.agents}

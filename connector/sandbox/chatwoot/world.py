@@ -103,7 +103,9 @@ class World:
         self.network = Table(self, r.Delivered, "delivered")
         self.tables: dict[str, Table[Any]] = {t.name: t for t in vars(self).values() if isinstance(t, Table)}
 
-        self.db = sqlite3.connect(file, check_same_thread=False)
+        self.db = sqlite3.connect(file, check_same_thread=False, timeout=1)
+        # Two processes on one file would each go on from their own memory and hand out the same ids.
+        self.db.execute("PRAGMA locking_mode=EXCLUSIVE")
         # A crash of the process loses nothing with NORMAL; only a power cut may, and a sandbox can bear that.
         self.db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL")
         self.db.execute("CREATE TABLE IF NOT EXISTS rows (kind TEXT, id INTEGER, data TEXT, PRIMARY KEY (kind, id))")

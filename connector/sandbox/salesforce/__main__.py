@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from connector.sandbox.salesforce.app import TRANSPORT, Gateway
 from connector.sandbox.salesforce.org import Org
 from connector.sandbox.salesforce.sfdx import SourceError
+from connector.sandbox.salesforce.store import StateError
 from connector.sandbox.salesforce.tls import certificate
 
 ADDRESS_FILE = "salesforce.json"
@@ -73,8 +74,15 @@ def main(
         org = Org(directory, schema)
     except SourceError as error:
         raise typer.BadParameter(str(error), param_hint="--schema") from error
+    except StateError as error:
+        raise typer.BadParameter(str(error), param_hint="--dir") from error
+    # The folder is ours now: an address that a killed process left behind must not be taken for ours.
+    (directory / ADDRESS_FILE).unlink(missing_ok=True)
     chain, key = certificate(directory)
-    listener = socket.create_server((host, port))
+    try:
+        listener = socket.create_server((host, port))
+    except OSError as error:
+        raise typer.BadParameter(f"cannot listen on {host}:{port}: {error.strerror}", param_hint="--port") from error
     # asyncio does this for sockets it makes itself: without it each answer waits 40 ms for a delayed acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     url = f"https://{host}:{listener.getsockname()[1]}"

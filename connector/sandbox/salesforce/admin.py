@@ -84,7 +84,8 @@ def merge(org: Org, caller: Caller, sobject: SObject, winner: str, losers: list[
 
 def _move_children(org: Org, sobject: SObject, source: str, target: str, visible_at: float | None) -> None:
     for child, field in org.schema.references_to(sobject.name):
-        if not field.indexed or field.name == "MasterRecordId":
+        # Where a lead was converted to, and what a loser was merged into, is history and keeps naming the loser.
+        if not field.indexed or field.name == "MasterRecordId" or field.name.startswith("Converted"):
             continue
         table = org.store.tables[child.name]
         for row in table.find(field.name, source):

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -72,13 +72,7 @@ class Gateway:
         path = raw_path.removeprefix("/__control/").strip("/")
         params = parse_params(scope["query_string"].decode())
         with self._org.lock:
-            mark = self._org.store.mark()
-            try:
-                answer = self._control.answer(scope["method"], path, params, parse_body(body))
-            except (Refused, dml.ChunkFailed) as error:
-                self._org.store.rollback(mark)
-                answer = refusal(error if isinstance(error, Refused) else error.refused)
-            self._org.store.flush()
+            answer = self._whole(lambda: self._control.answer(scope["method"], path, params, parse_body(body)))
         return _render(answer)
 
     def _answer(self, scope: Scope, raw_path: str, body: bytes, fault: Fault | None) -> Raw:
@@ -88,18 +82,28 @@ class Gateway:
                 self._auth.expire_all()
             if fault and fault.kind == "permanent_401":
                 return _unauthorised(fault)
-            mark = self._org.store.mark()
-            try:
-                answer = self._route(scope, raw_path, body)
-            except dml.ChunkFailed as failed:
-                self._org.store.rollback(mark)
-                answer = refusal(failed.refused)
-            except Refused as refused:
-                self._org.store.rollback(mark)
-                answer = refusal(refused)
-            self._org.store.flush()
+            answer = self._whole(lambda: self._route(scope, raw_path, body))
             usage = f"api-usage={self._org.used_calls()}/{self._org.settings.daily_limit}"
         return _render(answer, {"Sforce-Limit-Info": usage} if raw_path.startswith("/services/data/") else {})
+
+    def _whole(self, work: Callable[[], Answer]) -> Answer:
+        """Do the work and keep it, or keep nothing of it when it is refused or fails."""
+        store = self._org.store
+        mark = store.mark()
+        try:
+            answer = work()
+        except Refused as refused:
+            store.rollback(mark)
+            answer = refusal(refused)
+        except dml.ChunkFailed as failed:
+            store.rollback(mark)
+            answer = refusal(failed.refused)
+        except BaseException:
+            store.rollback(mark)
+            raise
+        finally:
+            store.flush()
+        return answer
 
     def _route(self, scope: Scope, raw_path: str, body: bytes) -> Answer:
         query = scope["query_string"].decode("ascii")
@@ -118,6 +122,8 @@ class Gateway:
         if len(segments) == 2:
             return Answer(200, _versions())
         version = _version(segments[2])
+        if self._org.settings.instance_host not in ("", headers.get("host", "").partition(":")[0]):
+            raise refuse("NOT_FOUND", "The org has moved to another instance")
         session = self._auth.session(headers.get("authorization"))
         self._org.count_call()
         call = Call(
@@ -139,7 +145,9 @@ class Gateway:
     def _caller(self, session: Session, version: float, headers: dict[str, str]) -> Caller:
         rule_header = headers.get("sforce-duplicate-rule-header", "").replace(" ", "").lower()
         allow_save = "allowsave=true" in rule_header
-        return Caller(session.user_id, version, allow_save, integration=session.client == "connector")
+        auto_assign = headers.get("sforce-auto-assign", "").strip().lower() != "false"
+        integration = session.client == "connector"
+        return Caller(session.user_id, version, allow_save, auto_assign, integration)
 
     def _unknown(self, method: str, raw_path: str) -> Answer:
         self._org.stats.unknown += 1
@@ -188,7 +196,7 @@ def _render(answer: Answer, headers: Mapping[str, str] = MappingProxyType({})) -
     merged = {**answer.headers, **headers}
     if answer.body is None:
         return answer.status, b"", merged
-    payload = json.dumps(answer.body, ensure_ascii=False, separators=(",", ":")).encode()
+    payload = json.dumps(answer.body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
     return answer.status, payload, merged | {"Content-Type": "application/json;charset=UTF-8"}
 
 

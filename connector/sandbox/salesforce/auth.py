@@ -53,13 +53,19 @@ class Auth:
     """Clients, tokens and logins of one org. Secrets live in files of the org's directory; tokens survive a restart."""
 
     def __init__(self, org: Org, url: str) -> None:
-        self._org, self._url = org, url
+        self._org, self._login_url = org, url
         self._secrets = {client: self._secret(SECRET_FILES[client]) for client in CLIENTS}
         first = self._secret(REFRESH_FILE)
         if org.store.state("refresh_token", None) is None:
             org.store.set_state("refresh_token", first)
         self._public_key = self._jwt_key()
         self._sessions = {t: Session(**s) for t, s in org.store.state("sessions", {}).items()}
+
+    @property
+    def instance_url(self) -> str:
+        """Where the API lives: at the login address, unless the org has moved."""
+        moved = self._org.settings.instance_host
+        return f"https://{moved}:{self._login_url.rpartition(':')[2]}" if moved else self._login_url
 
     def _secret(self, name: str) -> str:
         path = self._org.directory / name
@@ -104,8 +110,8 @@ class Auth:
             "access_token": token,
             "signature": base64.b64encode(secrets.token_bytes(32)).decode(),
             "scope": "api",
-            "instance_url": self._url,
-            "id": f"{self._url}/id/{self.organization_id}/{user['Id']}",
+            "instance_url": self.instance_url,
+            "id": f"{self._login_url}/id/{self.organization_id}/{user['Id']}",
             "token_type": "Bearer",
             "issued_at": str(int(time.time() * 1000)),
         }
@@ -139,7 +145,7 @@ class Auth:
                 form.get("assertion", ""),
                 self._public_key,
                 algorithms=["RS256"],
-                audience=[*_AUDIENCES, self._url],
+                audience=[*_AUDIENCES, self._login_url],
                 options={"require": ["iss", "sub", "aud", "exp"]},
             )
         except jwt.InvalidAudienceError:

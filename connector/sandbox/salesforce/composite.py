@@ -55,20 +55,23 @@ class Composite:
             key = _take(record, "id")
             if key is None:
                 raise refuse("MISSING_ARGUMENT", "Id not specified in an update call")
-            existing = self._existing(sobject, key)
+            existing = self._existing(call, sobject, key)
             prepared = dml.prepare(self._org, sobject, _without(record, "id"), existing)
             return lambda: (dml.save(self._org, call.caller, prepared), None)
 
         return self._each(call, plan)
 
-    def _existing(self, sobject: SObject, key: Any) -> str:
+    def _existing(self, call: Call, sobject: SObject, key: Any) -> str:
         """The id of a live record named in a row. Raises Refused with the codes of rows."""
         try:
-            return str(dml.live_row(self._org, sobject, ids.normalise(key))["Id"])
+            row = dml.live_row(self._org, sobject, ids.normalise(key))
         except Refused as refused:
             if refused.problems[0].code == "NOT_FOUND":
                 raise refuse("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id") from None
             raise
+        if not self._org.sees(call.caller, row):
+            raise refuse("INSUFFICIENT_ACCESS_OR_READONLY", "insufficient access rights on object id")
+        return str(row["Id"])
 
     def upsert(self, call: Call, name: str, field: str) -> Answer:
         sobject = self._org.sobject(name)
@@ -84,7 +87,7 @@ class Composite:
             if isinstance(value, str) and index_key(key, value.strip()) in repeated:
                 raise refuse("DUPLICATE_VALUE", f"Duplicate external id specified: {value}", key.name)
             inserts = key.name == "Id" and value is None
-            matches = [] if inserts else dml.match_key(self._org, sobject, key, value)
+            matches = [] if inserts else dml.match_key(self._org, call.caller, sobject, key, value)
             if len(matches) > 1:
                 raise refuse("DUPLICATE_EXTERNAL_ID", f"{key.name}: more than one record found", key.name)
             existing = matches[0]["Id"] if matches else None
@@ -110,7 +113,7 @@ class Composite:
             table = self._org.store.table_of(full)
             if table is None:
                 raise refuse("MALFORMED_ID", f"malformed id {key}")
-            existing = self._existing(table.sobject, full)
+            existing = self._existing(call, table.sobject, full)
 
             def write() -> tuple[str, None]:
                 dml.delete(self._org, call.caller, table.sobject, existing)
@@ -135,7 +138,7 @@ class Composite:
         found: list[Any] = []
         for key in keys:
             row = table.seen(ids.normalise(key), self._org.seconds())
-            if row is None or row.get("IsDeleted"):
+            if row is None or row.get("IsDeleted") or not self._org.sees(call.caller, row):
                 found.append(None)
             else:
                 found.append(show_record(self._org, call.caller, sobject, row, fields))
@@ -156,9 +159,7 @@ class Composite:
 
     def _each(self, call: Call, plan: Plan) -> Answer:
         body = as_object(call.body)
-        unknown = set(body) - {"records", "allOrNone"}
-        if unknown:
-            raise refuse("JSON_PARSER_ERROR", f'Unrecognized field "{sorted(unknown)[0]}"')
+        _known_keys(body, "records", "allOrNone")
         records = body.get("records")
         if not isinstance(records, list):
             raise refuse("JSON_PARSER_ERROR", "records must be a JSON array")
@@ -206,6 +207,7 @@ class Composite:
 
     def composite(self, call: Call) -> Answer:
         body = as_object(call.body)
+        _known_keys(body, "compositeRequest", "allOrNone", "collateSubrequests")
         parts = body.get("compositeRequest")
         if not isinstance(parts, list) or not parts:
             raise refuse("MISSING_ARGUMENT", "compositeRequest must be a list of subrequests")
@@ -240,6 +242,7 @@ class Composite:
     def _part(self, call: Call, part: dict[str, Any], done: dict[str, Answer]) -> Answer:
         mark = self._org.store.mark()
         try:
+            _known_keys(part, "method", "url", "body", "referenceId", "httpHeaders")
             url = _substitute(part.get("url"), done)
             match = _VERSIONED.fullmatch(url) if isinstance(url, str) else None
             if match is None:
@@ -276,6 +279,12 @@ def _attempt(plan: Plan, item: Any) -> Callable[[], tuple[str, bool | None]] | R
 
 def _failure(problems: "list[Problem] | tuple[Problem, ...]") -> dict[str, Any]:
     return {"success": False, "errors": [problem.row() for problem in problems]}
+
+
+def _known_keys(body: dict[str, Any], *names: str) -> None:
+    unknown = set(body) - set(names)
+    if unknown:
+        raise refuse("JSON_PARSER_ERROR", f'Unrecognized field "{min(unknown)}"')
 
 
 def _take(record: Any, name: str) -> Any:

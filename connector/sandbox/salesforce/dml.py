@@ -112,11 +112,11 @@ def external_key(org: Org, sobject: SObject, name: str) -> Field:
     return key
 
 
-def match_key(org: Org, sobject: SObject, key: Field, value: Any) -> list[Row]:
-    """Records an upsert by this key value finds: live ones only. Raises Refused for a missing or wrong value."""
+def match_key(org: Org, caller: Caller, sobject: SObject, key: Field, value: Any) -> list[Row]:
+    """Live records the caller sees that carry this key value. Raises Refused for a missing or wrong value."""
     if value is None or (isinstance(value, str) and not value.strip()):
         raise refuse("MISSING_ARGUMENT", f"{key.name} not specified", key.name)
-    return _matches(org, sobject, key, value)
+    return [row for row in _matches(org, sobject, key, value) if org.sees(caller, row)]
 
 
 def save(org: Org, caller: Caller, prepared: Prepared) -> str:
@@ -136,6 +136,8 @@ def save(org: Org, caller: Caller, prepared: Prepared) -> str:
         if "ownerid" in sobject.fields:
             new["OwnerId"] = caller.user_id
         given = {k: v for k, v in prepared.values.items() if v is not None}
+        if org.settings.assignment_owner and caller.auto_assign and sobject.name in ("Lead", "Case"):
+            given["OwnerId"] = org.settings.assignment_owner
     else:
         key, number, new, given = old["Id"], 0, dict(old), prepared.values
     new |= given | org.settings.automation.get(sobject.name, {})

@@ -23,21 +23,27 @@ class Settings:
 
     commit_delay_s: writes of everybody but the integration user become visible that much after their stamp.
     daily_limit: API calls until REQUEST_LIMIT_EXCEEDED. page_size: most rows on one page of a query.
+    instance_host: host name the org has moved to; logging in answers it, and the API lives only there.
+    assignment_owner: id that the active assignment rule gives new Leads and Cases to.
     duplicate_rule: off, alert (passes with allowSave=true) or block; compares the e-mail of Contacts and of Leads.
     token_uses: calls an access token lives, 0 for ever. login_limit: logins until they are refused.
     hidden_fields: "Object.Field" without field-level security. automation: object -> values a flow writes in the
-    transaction of every save. view_all_data: upsert by a key that is not unique. storage_full, read_only: org states.
+    transaction of every save. view_all_data: upsert by a key that is not unique. invisible: ids of records that are
+    not shared with the integration user. storage_full, read_only: org states.
     """
 
     commit_delay_s: float = 0
     daily_limit: int = 100_000
     page_size: int = 2000
+    instance_host: str = ""
+    assignment_owner: str = ""
     duplicate_rule: str = "off"
     token_uses: int = 0
     login_limit: int = 3600
     hidden_fields: tuple[str, ...] = ("Task.Type",)
     automation: dict[str, dict[str, Any]] = field(default_factory=dict)
     view_all_data: bool = False
+    invisible: tuple[str, ...] = ()
     storage_full: bool = False
     read_only: bool = False
 
@@ -55,9 +61,8 @@ class Settings:
                 raise ValueError(f"setting {name!r}: {value!r} is not a {kinds[0].__name__}")
         if wanted.get("duplicate_rule", "off") not in ("off", "alert", "block"):
             raise ValueError("setting 'duplicate_rule': off, alert or block")
-        if "hidden_fields" in wanted:
-            wanted = wanted | {"hidden_fields": tuple(wanted["hidden_fields"])}
-        return replace(self, **wanted)
+        lists: dict[str, Any] = {name: tuple(wanted[name]) for name in ("hidden_fields", "invisible") if name in wanted}
+        return replace(self, **wanted | lists)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,7 @@ class Caller:
     user_id: str
     version: float = 67.0
     allow_save: bool = False
+    auto_assign: bool = True
     integration: bool = False
 
 
@@ -112,7 +118,7 @@ class Org:
 
     @property
     def admin(self) -> Caller:
-        return Caller(self.users[ADMIN], allow_save=True)
+        return Caller(self.users[ADMIN], allow_save=True, auto_assign=False)
 
     def _accept_activities(self, sobject: SObject) -> None:
         for name in ("Task", "Event"):
@@ -188,6 +194,10 @@ class Org:
         """The stored row with this id, deleted or not."""
         table = self.store.table_of(key)
         return table.rows.get(key) if table else None
+
+    def sees(self, caller: Caller, row: Row) -> bool:
+        """Whether the record is shared with the caller."""
+        return not (caller.integration and row["Id"] in self.settings.invisible)
 
     def used_calls(self) -> int:
         """API calls of the day; they survive a restart."""

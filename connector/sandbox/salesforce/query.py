@@ -84,18 +84,18 @@ def run(org: Org, caller: Caller, cursors: Cursors, text: str, *, everything: bo
         )
         raise refuse("INVALID_TYPE", f"{message} to append the '__c' after the entity name.")
     if query.group_by or any(isinstance(item, Aggregate) for item in query.select):
-        grouped = _aggregate(org, sobject, query, _matching(org, sobject, query, everything=everything))
+        grouped = _aggregate(org, sobject, query, _matching(org, caller, sobject, query, everything=everything))
         return {"totalSize": len(grouped), "done": True, "records": grouped}
     show = _projection(org, caller, sobject, query)
-    rows = _sorted(org, sobject, query.order_by, _matching(org, sobject, query, everything=everything))
+    rows = _sorted(org, sobject, query.order_by, _matching(org, caller, sobject, query, everything=everything))
     rows = rows[query.offset :][: query.limit]
     if query.count:
         return {"totalSize": len(rows), "done": True, "records": []}
     return cursors.start(Cursor(rows, show, page_size, org.now()), caller.version)
 
 
-def _matching(org: Org, sobject: SObject, query: Query, *, everything: bool) -> list[Row]:
-    """Rows in the order of their ids; the recycle bin and archived activities only with `everything`."""
+def _matching(org: Org, caller: Caller, sobject: SObject, query: Query, *, everything: bool) -> list[Row]:
+    """Rows shared with the caller by id; the recycle bin and archived activities only with `everything`."""
     table = org.store.tables[sobject.name]
     now = org.seconds()
     accept = compile_where(org, sobject, query.where) if query.where else None
@@ -104,7 +104,9 @@ def _matching(org: Org, sobject: SObject, query: Query, *, everything: bool) -> 
     return [
         row
         for row in source
-        if (everything or not (row.get("IsDeleted") or row.get("IsArchived"))) and (accept is None or accept(row))
+        if (everything or not (row.get("IsDeleted") or row.get("IsArchived")))
+        and (accept is None or accept(row))
+        and org.sees(caller, row)
     ]
 
 

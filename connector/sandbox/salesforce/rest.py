@@ -8,7 +8,7 @@ from connector.sandbox.salesforce import dml, ids
 from connector.sandbox.salesforce.calls import Answer, Call, Routes, as_object
 from connector.sandbox.salesforce.composite import Composite
 from connector.sandbox.salesforce.describe import describe, summary
-from connector.sandbox.salesforce.errors import Refused, refuse
+from connector.sandbox.salesforce.errors import refuse
 from connector.sandbox.salesforce.org import Org
 from connector.sandbox.salesforce.query import Cursors, record_url, run, show_record
 from connector.sandbox.salesforce.schema import SObject
@@ -99,12 +99,12 @@ class Rest:
         key = dml.save(self._org, call.caller, dml.prepare(self._org, sobject, call.body, None))
         return Answer(201, {"id": key, "success": True, "errors": []})
 
-    def _visible(self, sobject: SObject, key: str) -> Row:
+    def _visible(self, call: Call, sobject: SObject, key: str) -> Row:
         """The record as readers see it. Raises Refused(NOT_FOUND or ENTITY_IS_DELETED)."""
         if not ids.is_id(key):
             raise refuse("NOT_FOUND", "Provided external ID field does not exist or is not accessible: " + key)
         row = self._org.store.tables[sobject.name].seen(ids.normalise(key), self._org.seconds())
-        if row is None:
+        if row is None or not self._org.sees(call.caller, row):
             raise refuse("NOT_FOUND", "The requested resource does not exist")
         if row.get("IsDeleted"):
             raise refuse("ENTITY_IS_DELETED", "entity is deleted")
@@ -112,7 +112,7 @@ class Rest:
 
     def read(self, call: Call, name: str, key: str) -> Answer:
         sobject = self._org.sobject(name)
-        row = self._visible(sobject, key)
+        row = self._visible(call, sobject, key)
         since = _http_date(call, "if-modified-since")
         if since is not None and _moment(row["LastModifiedDate"]) <= since:
             return Answer(304)
@@ -120,7 +120,7 @@ class Rest:
 
     def update(self, call: Call, name: str, key: str) -> Answer:
         sobject = self._org.sobject(name)
-        row = self._visible(sobject, key)
+        row = self._visible(call, sobject, key)
         _refuse_id(as_object(call.body))
         unchanged_since = _http_date(call, "if-unmodified-since")
         if unchanged_since is not None and _moment(row["LastModifiedDate"]) > unchanged_since:
@@ -131,7 +131,7 @@ class Rest:
 
     def delete(self, call: Call, name: str, key: str) -> Answer:
         sobject = self._org.sobject(name)
-        dml.delete(self._org, call.caller, sobject, self._visible(sobject, key)["Id"])
+        dml.delete(self._org, call.caller, sobject, self._visible(call, sobject, key)["Id"])
         return Answer(204)
 
     def _by_key(self, call: Call, sobject: SObject, field: str, value: str) -> list[Row]:
@@ -139,7 +139,7 @@ class Rest:
             # The server takes a value that ends like a file name for another resource ("Upsert", REST API guide).
             raise refuse("NOT_FOUND", "The requested resource does not exist")
         key = dml.external_key(self._org, sobject, field)
-        return dml.match_key(self._org, sobject, key, value)
+        return dml.match_key(self._org, call.caller, sobject, key, value)
 
     def _ambiguous(self, call: Call, sobject: SObject, rows: list[Row]) -> Answer:
         return Answer(300, [record_url(call.caller.version, sobject.name, row["Id"]) for row in rows])
@@ -240,4 +240,4 @@ def _http_date(call: Call, header: str) -> datetime | None:
     try:
         return parsedate_to_datetime(text).astimezone(UTC)
     except ValueError:
-        raise Refused(refuse("INVALID_FIELD", f"{header}: not an HTTP date: {text}").problems) from None
+        raise refuse("INVALID_FIELD", f"{header}: not an HTTP date: {text}") from None

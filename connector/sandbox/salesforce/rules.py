@@ -95,7 +95,7 @@ def check(org: Org, caller: Caller, sobject: SObject, new: Row, old: Row | None)
         )
     if problems:
         raise Refused(problems)
-    _unique(org, sobject, new, old)
+    _unique(org, caller, sobject, new, old)
     if sobject.name in ("Contact", "Lead") and new.get("Email") != (old or {}).get("Email"):
         _duplicate_rule(org, caller, sobject, new)
 
@@ -116,6 +116,9 @@ def _reference(org: Org, caller: Caller, sobject: SObject, field: Field, value: 
         return [Problem("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id", (field.name,))]
     if row.get("IsDeleted"):
         return [Problem("ENTITY_IS_DELETED", "entity is deleted", (field.name,))]
+    if not org.sees(caller, row):
+        code = "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY"
+        return [Problem(code, "insufficient access rights on cross-reference id", (field.name,))]
     if field.name == "WhoId" and row.get("IsConverted"):
         return [Problem("CANNOT_UPDATE_CONVERTED_LEAD", "cannot reference converted lead", (field.name,))]
     if field.name == "OwnerId" and target.name == "User" and not row.get("IsActive"):
@@ -124,7 +127,7 @@ def _reference(org: Org, caller: Caller, sobject: SObject, field: Field, value: 
     return []
 
 
-def _unique(org: Org, sobject: SObject, new: Row, old: Row | None) -> None:
+def _unique(org: Org, caller: Caller, sobject: SObject, new: Row, old: Row | None) -> None:
     table = org.store.tables[sobject.name]
     for field in table.indexed.values():
         value = new.get(field.name)
@@ -132,7 +135,8 @@ def _unique(org: Org, sobject: SObject, new: Row, old: Row | None) -> None:
             continue
         for other in table.live(field.name, value):
             if other["Id"] != new["Id"]:
-                message = f"duplicate value found: {field.name} duplicates value on record with id: {other['Id'][:15]}"
+                shown = other["Id"][:15] if org.sees(caller, other) else "<unknown>"
+                message = f"duplicate value found: {field.name} duplicates value on record with id: {shown}"
                 raise refuse("DUPLICATE_VALUE", message)
 
 

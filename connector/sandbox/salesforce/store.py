@@ -7,7 +7,7 @@ has a snapshot for free, and an undone write is only the old object put back.
 import json
 import sqlite3
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,15 @@ from connector.sandbox.salesforce import ids
 from connector.sandbox.salesforce.schema import Field, Schema, SObject
 
 Row = dict[str, Any]  # field name -> value; a field without a value has no key
+
+
+_SCHEMA = """
+PRAGMA locking_mode = EXCLUSIVE;
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = NORMAL;
+CREATE TABLE IF NOT EXISTS record (id TEXT PRIMARY KEY, object TEXT NOT NULL, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, body TEXT NOT NULL);
+"""
 
 
 def index_key(indexed: Field, value: Any) -> Any:
@@ -94,8 +103,15 @@ class Table:
                 yield row
 
 
+class StateError(Exception):
+    """The state in the file cannot be used; the text says why and what to do."""
+
+
 class Store:
-    """All tables. Writes are collected and reach the file with `flush`, or are taken back with `rollback`."""
+    """All tables. Writes are collected and reach the file with `flush`, or are taken back with `rollback`.
+
+    The file belongs to one process: a second one would not see what the first has in memory. Raises StateError.
+    """
 
     def __init__(self, schema: Schema, path: Path) -> None:
         self.tables = {o.name: Table(o) for o in schema}
@@ -105,15 +121,19 @@ class Store:
         self._state: dict[str, Any] = {}
         self._dirty_state: set[str] = set()
         path.touch(mode=0o600)  # it holds access tokens
-        self._db = sqlite3.connect(path, check_same_thread=False)
-        self._db.executescript(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
-            "CREATE TABLE IF NOT EXISTS record (id TEXT PRIMARY KEY, object TEXT NOT NULL, body TEXT NOT NULL);"
-            "CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, body TEXT NOT NULL);"
-        )
-        for key, name, body in self._db.execute("SELECT id, object, body FROM record ORDER BY id"):
-            self.tables[name].put(key, json.loads(body))
-        self._state = {name: json.loads(body) for name, body in self._db.execute("SELECT name, body FROM state")}
+        self._db = sqlite3.connect(path, check_same_thread=False, timeout=2)
+        self._load(path)
+
+    def _load(self, path: Path) -> None:
+        try:
+            self._db.executescript(_SCHEMA)
+            for key, name, body in self._db.execute("SELECT id, object, body FROM record ORDER BY id"):
+                if name not in self.tables:
+                    raise StateError(f"{path} holds {name} records, which the schema does not have: use another --dir")
+                self.tables[name].put(key, json.loads(body))
+            self._state = {name: json.loads(body) for name, body in self._db.execute("SELECT name, body FROM state")}
+        except sqlite3.OperationalError as error:
+            raise StateError(f"{path}: {error}: does another sandbox run in this folder?") from error
 
     def table_of(self, key: str) -> Table | None:
         """The table a record id belongs to by its prefix."""
@@ -155,9 +175,6 @@ class Store:
     def set_state(self, name: str, value: Any) -> None:
         self._state[name] = value
         self._dirty_state.add(name)
-
-    def update_state(self, name: str, default: Any, change: Callable[[Any], Any]) -> None:
-        self.set_state(name, change(self.state(name, default)))
 
     def flush(self) -> None:
         """Commit everything written since the last flush to the file."""

@@ -16,7 +16,7 @@ _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 
 def utf16_length(text: str) -> int:
     """Number of UTF-16 units: what the org counts, so most emoji count twice."""
-    return len(text) + sum(1 for c in text if ord(c) > 0xFFFF)
+    return len(text.encode("utf-16-le")) // 2
 
 
 def show_datetime(moment: datetime) -> str:
@@ -63,7 +63,8 @@ def normalise(field: Field, value: Any) -> Any:
 def _text(field: Field, value: Any) -> str | None:
     if not isinstance(value, str):
         raise _unreadable("string", value)
-    text = value.strip()
+    # Half of a surrogate pair is no character: it becomes the replacement character.
+    text = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace").strip()
     if not text:
         return None
     if field.type == "textarea":

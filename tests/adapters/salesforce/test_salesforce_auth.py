@@ -144,6 +144,13 @@ def test_an_untrusted_certificate_is_named(org):
     assert "certificate" in str(caught.value)
 
 
+def test_the_authority_in_the_config_wins_over_the_environment(org, tmp_path, monkeypatch):
+    other = tmp_path / "other.pem"
+    other.write_text("")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(other))
+    assert org.adapter().check().name == "Acme"
+
+
 @pytest.mark.parametrize(
     ("url", "expected"),
     [

@@ -2,14 +2,17 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from connector.adapters.base import Lookup, ObjectRead, Window, Write
 from connector.errors import SchemaDrift, Transient
+from connector.mapping.compiled import Context, compile_mapping, reads
+from connector.mapping.load import load_mapping
 from connector.model import Kind, Life, Ref
 
-CONVERSATIONS = ObjectRead(Kind.CONVERSATION, ("Status__c",), "SMM_Conversation_Key__c", "Contact__c", initial=True)
+MAPPINGS = Path(__file__).parents[3] / "mappings"
 
 
 def everything(adapter, since=None) -> list:
@@ -322,3 +325,16 @@ def test_a_system_that_stays_away_is_named_after_four_attempts(sf, org):
 def test_a_stream_of_another_name_is_refused(sf):
     with pytest.raises(ValueError, match="messages"):
         sf.pull("messages", Window())
+
+
+@pytest.mark.parametrize("name", ["chatwoot-salesforce.yaml", "chatwoot-salesforce-minimal.yaml"])
+def test_what_a_shipped_mapping_wants_can_be_read_and_is_described(org, name):
+    wanted = reads(compile_mapping(load_mapping(MAPPINGS / name), Context({}, "acme")))
+    adapter = org.adapter(reads=wanted)
+    since = now(adapter)
+    for object_, read in wanted.items():
+        info = adapter.describe(object_)
+        assert [field for field in read.fields if info.field(field) is None] == []
+    org.control("stats/reset", {})
+    assert list(adapter.pull("changes", Window(since=since + timedelta(seconds=5))))[-1].watermark
+    assert org.calls() <= 2

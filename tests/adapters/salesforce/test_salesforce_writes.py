@@ -148,6 +148,15 @@ def test_a_lost_answer_to_a_write_by_key_is_repeated_into_the_same_record(sf, or
     assert len(org.rows("Contact", SMM_Person_Key__c=key)) == 1
 
 
+def test_a_doubt_is_not_taken_back_by_later_attempts_that_were_certainly_in_vain(sf, org):
+    org.fault("drop_after", "composite")
+    org.fault("status", "composite", status=429, times=3)
+    with pytest.raises(Transient) as caught:
+        sf.upsert([keyed(org.unique())])
+    assert len(org.naps) == 3
+    assert not caught.value.certain
+
+
 def test_a_lost_answer_to_a_creation_without_key_is_never_repeated(sf, org):
     name = org.unique("Once")
     org.fault("drop_after", "composite")
@@ -171,7 +180,7 @@ def test_a_batch_that_times_out_is_sent_again_in_smaller_calls_and_grows_back(sf
     keys = [org.unique() for _ in range(1000)]
     assert all(isinstance(result, Receipt) for result in sf.upsert([task(key) for key in keys]))
     sizes = []
-    for _ in range(12):
+    for _ in range(8):
         org.control("stats/reset", {})
         sf.upsert([task(key) for key in keys])
         sizes.append(org.calls())
@@ -220,6 +229,23 @@ def test_a_converted_lead_names_its_contact(sf, org):
     assert isinstance(result, RecordGone)
     assert result.others[0].startswith("salesforce:Contact:003")
     assert result.others[0].rpartition(":")[2] in str(made)
+
+
+def test_a_live_target_is_not_gone_because_of_what_it_points_at(sf, org):
+    (made,) = sf.upsert([keyed(org.unique())])
+    org.fault("row_error", match={"object": "Contact"}, code="INVALID_CROSS_REFERENCE_KEY", message="invalid id")
+    (result,) = sf.upsert([update(made.ref, FirstName="Ana")])
+    assert isinstance(result, Rejected)
+    assert "points at" in result.way_out
+
+
+def test_a_target_whose_fate_cannot_be_told_is_tried_again_later(sf, org):
+    (made,) = sf.upsert([keyed(org.unique())])
+    sf.remove([update(made.ref)])
+    org.fault("status", match={"path": "/services/data/v67.0/composite", "body": "queryAll"}, status=503, times=4)
+    (result,) = sf.upsert([update(made.ref, FirstName="Ana")])
+    assert isinstance(result, Transient)
+    assert result.certain
 
 
 def test_an_unknown_field_is_a_matter_of_the_schema(sf, org):

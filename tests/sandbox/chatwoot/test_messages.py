@@ -1,5 +1,7 @@
 """Messages of the Chatwoot sandbox: reading, replying, the network behind an inbox, and the customer's own API."""
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -342,3 +344,13 @@ def test_a_reply_stored_before_the_end_is_delivered_after_the_next_start(chatwoo
     with serve.one("chatwoot", tmp_path) as running:
         second = client(running.told["url"], tmp_path)
         assert [item["text"] for item in settled(second, id)] == ["left over"]
+
+
+def test_two_sandboxes_cannot_share_one_state(chatwoot: Any) -> None:
+    directory, token = chatwoot.directory, (chatwoot.directory / "chatwoot-token").read_text()
+    command = [sys.executable, "-m", "connector.sandbox.chatwoot", "--dir", str(directory)]
+    second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert second.returncode == 1
+    assert "is another sandbox running on it?" in second.stderr
+    assert (directory / "chatwoot.json").exists()
+    assert (directory / "chatwoot-token").read_text() == token

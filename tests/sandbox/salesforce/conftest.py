@@ -15,7 +15,7 @@ DATA = "/services/data/v67.0"
 
 
 class Process:
-    """A sandbox process on a free port; `stop` ends it and reports how it ended."""
+    """A sandbox process on a free port; `stop` and `kill` end it and report how."""
 
     def __init__(self, directory: Path, *options: str) -> None:
         command = [sys.executable, "-m", "connector.sandbox.salesforce", "--dir", str(directory), *options]
@@ -24,6 +24,11 @@ class Process:
         assert self._child.stdout is not None
         self.announcement = self._child.stdout.readline().strip()
         self.url: str = json.loads((directory / "salesforce.json").read_text())["url"]
+
+    def kill(self) -> int:
+        self._child.kill()
+        self._child.communicate(timeout=30)
+        return self._child.returncode
 
     def stop(self) -> int:
         self._child.terminate()

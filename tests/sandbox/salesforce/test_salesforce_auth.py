@@ -103,6 +103,15 @@ def test_an_inactive_user_cannot_log_in(org: Any) -> None:
     assert answer.json() == {"error": "invalid_grant", "error_description": "inactive user"}
 
 
+def test_an_org_that_moved_answers_only_where_the_next_login_says(org: Any) -> None:
+    org.control("POST", "settings", {"instance_host": "localhost"})
+    assert org.call("GET", "limits").status_code == 404
+    secret = org.secret("salesforce-client-secret")
+    moved = org.token(grant_type="client_credentials", client_id="connector", client_secret=secret).json()
+    assert moved["instance_url"] == org.url.replace("127.0.0.1", "localhost")
+    assert org.http.get(f"{moved['instance_url']}/services/data/v67.0/limits").status_code == 200
+
+
 def test_logins_beyond_the_cap_are_refused(org: Any) -> None:
     org.control("POST", "settings", {"login_limit": 0})
     secret = org.secret("salesforce-client-secret")

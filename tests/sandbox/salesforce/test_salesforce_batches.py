@@ -291,6 +291,13 @@ def test_a_composite_has_room_for_25_parts_and_5_queries(org: Any, count: int, u
     assert composite(org, *[{"url": url}] * count).status_code == status
 
 
+@pytest.mark.parametrize("path", ["composite", "composite/sobjects"])
+def test_an_unknown_key_of_the_request_is_refused(org: Any, error_codes: Any, path: str) -> None:
+    answer = org.call("POST", path, json={"record": []})
+    assert (answer.status_code, error_codes(answer)) == (400, ["JSON_PARSER_ERROR"])
+    assert '"record"' in answer.json()[0]["message"]
+
+
 def test_a_reference_id_must_be_unique(org: Any) -> None:
     part = {"url": "limits", "referenceId": "same"}
     assert composite(org, part, part).status_code == 400

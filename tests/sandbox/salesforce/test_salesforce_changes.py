@@ -1,8 +1,6 @@
 """What a reader of changes meets: stamps, deletes, undeletes, merges, conversions, late commits, replication."""
 
-import json
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -153,25 +151,3 @@ def test_updated_and_deleted_list_the_ids_of_a_window(org: Any) -> None:
 def test_a_wrong_replication_window_is_refused(org: Any, error_codes: Any, query: str) -> None:
     answer = org.call("GET", f"sobjects/Lead/deleted/{query}")
     assert (answer.status_code, error_codes(answer)) == (400, ["INVALID_REPLICATION_DATE"])
-
-
-def test_state_survives_a_restart_and_a_stop_is_clean(tmp_path: Path, process: Any, org: Any) -> None:
-    first = type(process)(tmp_path)
-    client = type(org)(first)
-    key = client.contact(LastName="Stays")
-    client.control("POST", "settings", {"page_size": 7})
-    assert first.stop() == 0
-    assert not (tmp_path / "salesforce.json").exists()
-    second = type(process)(tmp_path)
-    again = type(org)(second)
-    assert again.call("GET", f"sobjects/Contact/{key}").json()["LastName"] == "Stays"
-    header = client.http.headers["Authorization"]
-    assert again.call("GET", "limits", headers={"Authorization": header}).status_code == 200
-    assert again.contact() > key
-    assert second.stop() == 0
-
-
-def test_the_address_file_names_the_process(process: Any) -> None:
-    written = json.loads((process.directory / "salesforce.json").read_text())
-    assert set(written) == {"url", "pid"}
-    assert process.announcement.endswith(written["url"])

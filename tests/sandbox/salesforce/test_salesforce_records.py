@@ -41,10 +41,11 @@ def test_only_the_fields_asked_for_are_shown_in_their_canonical_case(org: Any) -
         ({}, {"HasOptedOutOfEmail": False, "IsDeleted": False}),
         ({"Birthdate": "1990-02-28"}, {"Birthdate": "1990-02-28"}),
         ({"FirstName": "👍🏽 Zoë"}, {"FirstName": "👍🏽 Zoë"}),
+        ({"FirstName": "a\ud83db"}, {"FirstName": "a\ufffdb"}),
         ({"LeadSource": "Something new"}, {"LeadSource": "Something new"}),
     ],
     ids=["field name in any case", "white space trimmed", "empty is null", "blank is null", "line breaks become CRLF",
-         "checkbox", "checkboxes default to false", "date", "emoji kept", "unrestricted picklist takes anything"],
+         "checkbox", "checkboxes default to false", "date", "emoji kept", "half a surrogate pair is replaced", "unrestricted picklist takes anything"],
 )  # fmt: skip
 def test_a_value_is_stored_in_its_normal_form(org: Any, sent: dict[str, Any], stored: dict[str, Any]) -> None:
     key = org.create("Contact", {"LastName": "Vos"} | sent).json()["id"]
@@ -341,3 +342,30 @@ def test_every_object_is_listed_and_described(org: Any) -> None:
 def test_an_unsupported_method_on_a_known_resource_is_405(org: Any, error_codes: Any) -> None:
     answer = org.call("DELETE", "limits")
     assert (answer.status_code, error_codes(answer)) == (405, ["METHOD_NOT_ALLOWED"])
+
+
+def test_a_record_that_is_not_shared_is_absent_but_its_key_still_clashes(
+    org: Any, human: Any, error_codes: Any
+) -> None:
+    person = org.unique("unshared")
+    key = org.contact(SMM_Person_Key__c=person)
+    org.control("POST", "settings", {"invisible": [key]})
+    soql = f"SELECT Id FROM Contact WHERE Id = '{key}'"
+    assert org.query(soql, "queryAll") == []
+    assert [row["Id"] for row in human.query(soql)] == [key]
+    assert org.call("GET", f"sobjects/Contact/{key}").status_code == 404
+    refused = org.create("Task", TASK | {"WhoId": key})
+    assert error_codes(refused) == ["INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY"]
+    row = org.upsert_rows("Contact", "SMM_Person_Key__c", [{"SMM_Person_Key__c": person, "LastName": "x"}]).json()[0]
+    assert row["errors"][0]["statusCode"] == "DUPLICATE_VALUE"
+    assert "<unknown>" in row["errors"][0]["message"]
+
+
+@pytest.mark.parametrize(("header", "assigned"), [({}, True), ({"Sforce-Auto-Assign": "FALSE"}, False)])
+def test_the_assignment_rule_takes_a_new_lead_unless_the_header_forbids_it(
+    org: Any, header: dict[str, str], assigned: bool
+) -> None:
+    queue = org.query("SELECT Id FROM Group WHERE Type = 'Queue'")[0]["Id"]
+    org.control("POST", "settings", {"assignment_owner": queue})
+    made = org.create("Lead", {"LastName": "x", "Company": "y"}, headers=header).json()["id"]
+    assert (org.raw("Lead", made)["OwnerId"] == queue) == assigned

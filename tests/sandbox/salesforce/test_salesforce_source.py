@@ -66,6 +66,19 @@ def test_the_crm_user_reads_every_field_and_writes_only_what_flows_back() -> Non
     assert not any("SMM_" in name for name in writable)
 
 
+@pytest.mark.parametrize("name", ["SMM_Sync_Integration", "SMM_Sync_User"])
+def test_field_permissions_come_with_read_access_to_their_object(name: str) -> None:
+    root = ElementTree.parse(MAIN / f"permissionsets/{name}.permissionset-meta.xml").getroot()
+    readable = {
+        one.findtext(NS + "object")
+        for one in root.iter(NS + "objectPermissions")
+        if one.findtext(NS + "allowRead") == "true"
+    }
+    # Tasks and events have no object permissions of their own; reading contacts needs reading accounts.
+    needed = {field.partition(".")[0] for field in field_permissions(name)} - {"Task", "Event"} | {"Account"}
+    assert needed <= readable
+
+
 def test_every_custom_object_has_a_tab_and_a_list_view() -> None:
     for folder in MAIN.glob("objects/*__c"):
         assert (MAIN / f"tabs/{folder.name}.tab-meta.xml").is_file()

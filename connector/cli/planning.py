@@ -1,0 +1,104 @@
+"""`connector plan`: what would be written, and the approval of a changed mapping."""
+
+from typing import Annotated, Any
+
+import typer
+
+from connector.app import held_lease
+from connector.cli.shared import LEFT_OVER, Json, holder, options, print_json, say, short, table
+from connector.model import Value
+from connector.service.planning import Preview, Write, preview
+from connector.sync.placeholders import MARK
+
+
+def register(app: typer.Typer) -> None:
+    app.command("plan")(plan)
+
+
+def plan(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option(help="Show this many field changes; 0 shows all.", min=0)] = 50,
+    approve: Annotated[
+        bool, typer.Option("--approve", help="Allow the changed mapping, after showing what it would do.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what a sync would write, without writing it.
+
+    Reads both systems, remembers what was read, and writes to neither. Works with a changed mapping, which sync refuses
+    until it is approved. Ends with 1 when a guard would stop the sync.
+    """
+    given = options(context)
+    shown: list[Preview] = []
+    with given.opened() as app:
+        for plug in app.chosen(given.connection):
+            with held_lease(plug.ledger, holder()), plug.join() as joined:
+                engine = joined.engine()
+                found = preview(engine)
+                shown.append(found)
+                if not as_json:
+                    _show(found, limit)
+                if approve and not found.approved:
+                    engine.approve()
+                    found.approved = True
+                    if not as_json:
+                        say("The mapping is approved.", "bold")
+    if as_json:
+        print_json([_as_json(found, limit) for found in shown])
+    if any(found.refusals for found in shown):
+        raise typer.Exit(LEFT_OVER)
+
+
+def _show(found: Preview, limit: int) -> None:
+    say(f"connection {found.connection}", "bold")
+    rows = [
+        (write.kind, write.target or f"new {write.object} for {write.subject}", *line)
+        for write in found.writes
+        for line in _lines(write)
+    ]
+    table("changes", ("kind", "record", "field", "before", "after", "rule", "reason"), rows[: limit or None])
+    if limit and len(rows) > limit:
+        say(f"{len(rows) - limit} more field changes; --limit 0 shows all.")
+    table("totals", ("write", "records"), list(found.totals.items()))
+    table(
+        "holds that would be opened",
+        ("type", "record", "question"),
+        [(hold.type, hold.subject, short(hold.question, 100)) for hold in found.holds[: limit or None]],
+    )
+    table("filtered messages", ("filter", "messages"), found.filtered.most_common())
+    table("held messages", ("reason", "messages"), found.held.most_common(limit or None))
+    say(f"{len(found.writes)} writes, {found.links} links to existing records, {len(found.holds)} holds.")
+    say(f"CRM calls: about {found.calls} to write this; reading it took {found.read_calls}.")
+    for refusal in found.refusals:
+        say(f"A guard would stop this: {refusal}", "red")
+    if not found.approved:
+        say("The mapping has changed; nothing is synced until `connector plan --approve`.", "yellow")
+
+
+def _lines(write: Write) -> list[tuple[object, ...]]:
+    why = "; ".join(write.why)
+    if not write.changes:
+        return [(f"({write.op})", "", "", "", why)]
+    return [
+        (one.field, short(one.before), short(_after(one.after)), one.rule, one.reason or why) for one in write.changes
+    ]
+
+
+def _after(value: Value) -> Value:
+    """A link to a record that the same plan creates is shown by the record it will point at."""
+    return f"the record of {value[MARK]}" if isinstance(value, dict) and MARK in value else value
+
+
+def _as_json(found: Preview, limit: int) -> dict[str, Any]:
+    return {
+        "connection": found.connection,
+        "approved": found.approved,
+        "totals": found.totals,
+        "writes": found.writes[: limit or None],
+        "holds": found.holds,
+        "filtered": found.filtered,
+        "held": found.held,
+        "links": found.links,
+        "crm_calls": {"write": found.calls, "read": found.read_calls},
+        "refusals": [{"code": one.code, "message": one.message, "way_out": one.way_out} for one in found.refusals],
+    }

@@ -1,0 +1,117 @@
+"""`connector status`: where every connection stands."""
+
+from typing import Any
+
+import typer
+
+from connector.app import now
+from connector.cli.shared import LEFT_OVER, Json, options, print_json, say, short, span, table
+from connector.cli.syncing import account_line
+from connector.service.status import Status, status
+
+
+def register(app: typer.Typer) -> None:
+    app.command("status")(show)
+
+
+def show(context: typer.Context, as_json: Json = False) -> None:
+    """Show where every message is, how far both sides were read, what waits, and what is wrong.
+
+    Asks the store only, no system. Ends with 1 when somebody should look: holds, problems, an unapproved mapping.
+    """
+    given = options(context)
+    with given.opened() as app:
+        found = [status(plug, now()) for plug in app.chosen(given.connection)]
+    if as_json:
+        print_json([as_data(one) for one in found])
+    else:
+        for one in found:
+            _show(one)
+    if any(one.left_over for one in found):
+        raise typer.Exit(LEFT_OVER)
+
+
+def as_data(found: Status) -> dict[str, Any]:
+    """The JSON of one connection; field values of records appear in `conflicts` only."""
+    run = found.last_run
+    return {
+        "connection": found.connection,
+        "seen": found.seen,
+        "account": {state.value: count for state, count in found.account.items()},
+        "reasons": found.reasons,
+        "balanced": found.balanced,
+        "streams": found.streams,
+        "calls_today": found.calls_today,
+        "allowance": found.allowance,
+        "intents": {state.value: count for state, count in found.intents.items()},
+        "dirty": found.dirty,
+        "holds": {kind.value: count for kind, count in found.holds.items()},
+        "problems": found.problems,
+        "mapping_approved": found.mapping_approved,
+        "last_run": run,
+        "conflicts": [
+            {
+                "field": one.row.decision.field,
+                "rule": one.row.decision.rule,
+                "reason": one.row.decision.reason,
+                "outcome": one.row.decision.outcome,
+                "winner": one.row.decision.value,
+                "loser": one.row.decision.lost,
+                "platform": one.row.platform,
+                "crm": one.row.crm,
+                "at": one.decided_at,
+            }
+            for one in found.conflicts
+        ],
+        "left_over": found.left_over,
+    }
+
+
+def _show(found: Status) -> None:
+    say(f"connection {found.connection}", "bold")
+    line = account_line(found.seen, {state.value: count for state, count in found.account.items()})
+    say(line + ("" if found.balanced else "  (does not add up!)"), "" if found.balanced else "red")
+    table("reasons", ("account", "messages"), list(found.reasons.items()))
+    table(
+        "streams",
+        ("side", "stream", "read until", "lag", ""),
+        [
+            (
+                one.side,
+                one.stream,
+                one.read_until or "never",
+                span(one.lag) if one.lag is not None else "",
+                "under way" if one.under_way else "",
+            )
+            for one in found.streams
+        ],
+    )
+    table("API calls today", ("system", "calls"), list(found.calls_today.items()))
+    if found.allowance:
+        say(
+            f"The CRM counts {found.allowance.get('used')} of {found.allowance.get('allowance')} calls a day, all programs together."
+        )
+    table("writes", ("state", "writes"), list(found.intents.items()))
+    say(f"{found.dirty} records wait to be planned.")
+    table("open holds (connector holds list)", ("type", "holds"), list(found.holds.items()))
+    table(
+        "problems",
+        ("what", "message", "way out", "times", "last seen"),
+        [(one.scope, one.message, one.way_out, one.count, one.last_seen) for one in found.problems],
+    )
+    table(
+        "latest conflicts",
+        ("record", "field", "rule", "winner", "loser", "when"),
+        [
+            (one.row.crm or one.row.platform, d.field, d.rule, short(d.value), short(d.lost), one.decided_at)
+            for one in found.conflicts
+            for d in (one.row.decision,)
+        ],
+    )
+    if not found.mapping_approved:
+        say("The mapping has changed; nothing is synced until `connector plan --approve`.", "yellow")
+    if found.last_run:
+        ended = found.last_run.ended_at or "not ended (under way, or killed)"
+        say(f"Last run: {found.last_run.kind}, begun {found.last_run.started_at}, ended {ended}.")
+    else:
+        say("Never run.")

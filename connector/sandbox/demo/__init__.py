@@ -1,0 +1,1 @@
+"""`make demo`: the connector between both sandboxes, with people at work on both sides, and a check of what arrived."""

@@ -1,0 +1,110 @@
+"""Does a connection fit both systems as they are now? Reads both sides, writes nothing, reports everything at once."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from connector.adapters.base import Account, Adapter, ObjectInfo
+from connector.app import Joined, Plug
+from connector.errors import Problem, RemoteError, SchemaDrift
+from connector.mapping.check import check, objects
+from connector.mapping.source import Place, did_you_mean
+from connector.model import Kind, Side
+from connector.store.entries import Pins
+
+
+@dataclass
+class Checked:
+    """What was found: who we are on each side (as far as we got in), and the findings in the order of the files."""
+
+    connection: str
+    accounts: dict[Side, Account] = field(default_factory=dict)
+    findings: list[Problem] = field(default_factory=list)
+
+    @property
+    def errors(self) -> int:
+        return sum(finding.severity == "error" for finding in self.findings)
+
+
+def check_connection(joined: Joined, schedule: Mapping[str, timedelta], schedule_place: Place) -> Checked:
+    """All findings. Raises ConfigError when a secret is missing; what the systems say becomes a finding."""
+    plug, found = joined.plug, Checked(joined.plug.name)
+    adapters = {Side.PLATFORM: joined.platform, Side.CRM: joined.crm}
+    for side, adapter in adapters.items():
+        try:
+            found.accounts[side] = adapter.check()
+        except RemoteError as error:
+            found.findings.append(_remote(plug, side, error))
+    found.findings += pin_findings(plug, plug.ledger.pins(), found.accounts)
+    found.findings += _webhooks(plug, joined.platform)
+    found.findings += unknown_streams(adapters.values(), schedule, schedule_place)
+    if len(found.accounts) == len(adapters):
+        try:
+            found.findings += _mapping(joined)
+        except RemoteError as error:
+            side = next((side for side, adapter in adapters.items() if adapter.system == error.system), Side.CRM)
+            found.findings.append(_remote(plug, side, error))
+    return found
+
+
+def pin_findings(plug: Plug, pins: Pins | None, accounts: Mapping[Side, Account]) -> Iterator[Problem]:
+    """Another account than the one this connection was first used with, or a mapping that nobody has approved. Pure."""
+    if pins is None:
+        return
+    for side, pinned in ((Side.PLATFORM, pins.platform_account), (Side.CRM, pins.crm_account)):
+        account = accounts.get(side)
+        if account is not None and account.id != pinned:
+            yield plug.config.place.at(side.value).problem(
+                f"this connection belongs to {pinned}, but the credentials lead to {account.id}.",
+                "Use the right credentials, or give the other account a connection name of its own.",
+            )
+    if pins.mapping_digest != plug.mapping.digest:
+        yield plug.file.place.problem(
+            "the mapping has changed since it was approved; nothing is synced with it yet.",
+            "Look at `connector plan`, then allow it with `connector plan --approve`.",
+            "warning",
+        )
+
+
+def unknown_streams(adapters: Iterable[Adapter], schedule: Mapping[str, timedelta], place: Place) -> Iterator[Problem]:
+    """Names in the config's schedule that no adapter reads. Pure."""
+    known = {stream.name for adapter in adapters for stream in adapter.capabilities.streams}
+    for name in schedule:
+        if name not in known:
+            yield place.at("schedule", name).problem(f"there is no stream {name!r}.", did_you_mean(name, known))
+
+
+def _webhooks(plug: Plug, platform: Adapter) -> Iterator[Problem]:
+    if platform.capabilities.webhooks and plug.config.platform.webhook_secret is None:
+        yield plug.config.place.at("platform").problem(
+            "no webhook_secret, so webhooks are refused and new messages arrive by polling only.",
+            f"Point a webhook of {platform.system} at /webhooks/{plug.name} of this service and name its secret.",
+            "warning",
+        )
+
+
+def _mapping(joined: Joined) -> list[Problem]:
+    platform_users = {user.email for user in joined.platform.users() if user.email}
+    return check(
+        joined.plug.file,
+        _described(joined.crm, objects(joined.plug.file)),
+        _described(joined.platform, [kind.value for kind in Kind if kind in joined.platform.capabilities.readable]),
+        joined.crm.capabilities,
+        joined.platform.capabilities,
+        platform_users & {user.email for user in joined.crm.users() if user.email},
+    )
+
+
+def _described(adapter: Adapter, names: tuple[str, ...] | list[str]) -> dict[str, ObjectInfo]:
+    """The descriptions of those objects that exist; the mapping check says which ones are missing, and where."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = adapter.describe(name)
+        except SchemaDrift:
+            continue
+    return found
+
+
+def _remote(plug: Plug, side: Side, error: RemoteError) -> Problem:
+    return plug.config.place.at(side.value).problem(error.message, error.way_out)

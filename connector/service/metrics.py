@@ -1,0 +1,73 @@
+"""Metrics for Prometheus: what the store holds now, and what this process did. No values of records, only counts."""
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from connector.model import IntentState, State
+from connector.service.status import status
+from connector.service.worker import Worker
+
+
+class Metrics(Collector):
+    """Made once per daemon; the store is asked at each scrape."""
+
+    def __init__(self, workers: Mapping[str, Worker], clock: Callable[[], datetime]) -> None:
+        self._workers = workers
+        self._clock = clock
+        self.registry = CollectorRegistry()
+        self.webhooks = Counter(
+            "connector_webhooks",
+            "Webhooks received, by what became of them.",
+            ["connection", "result"],
+            registry=self.registry,
+        )
+        self.registry.register(self)
+
+    def render(self) -> bytes:
+        return generate_latest(self.registry)
+
+    def describe(self) -> list[Metric]:
+        """Nothing is asked of the store when the collector is registered."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        def gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+            return GaugeMetricFamily(f"connector_{name}", text, labels=("connection", *labels))
+
+        messages = gauge("messages", "Messages seen on the platform, by account.", "state")
+        intents = gauge("intents", "Planned writes, by state.", "state")
+        holds = gauge("holds", "Open holds, by type.", "type")
+        problems = gauge("problems", "Problems that somebody has to put right.")
+        dirty = gauge("dirty", "Records that no plan has looked at yet.")
+        balanced = gauge("balanced", "1 when every message seen is in exactly one state.")
+        lag = gauge("lag_seconds", "Seconds since the time up to which a stream has been read.", "side", "stream")
+        calls = gauge("api_calls_today", "API calls of the connector today, by system.", "system")
+        allowance = gauge("crm_allowance", "The CRM's daily calls as it counts them itself.", "what")
+        success = gauge("last_success_seconds", "Unix time of the last successful read of a stream.", "side", "stream")
+        rounds = CounterMetricFamily("connector_rounds", "Rounds of this process.", labels=("connection",))
+        for name, worker in self._workers.items():
+            found = status(worker.plug, self._clock())
+            for state in State:
+                messages.add_metric((name, state), found.account.get(state, 0))
+            for intent in IntentState:
+                intents.add_metric((name, intent), found.intents.get(intent, 0))
+            for kind, count in found.holds.items():
+                holds.add_metric((name, kind), count)
+            problems.add_metric((name,), len(found.problems))
+            dirty.add_metric((name,), found.dirty)
+            balanced.add_metric((name,), int(found.balanced))
+            for stream in found.streams:
+                if stream.lag is not None:
+                    lag.add_metric((name, stream.side, stream.stream), stream.lag)
+            for system, count in found.calls_today.items():
+                calls.add_metric((name, system), count)
+            for what, count in found.allowance.items():
+                allowance.add_metric((name, what), count or 0)
+            for (side, stream_name), when in dict(worker.succeeded).items():
+                success.add_metric((name, side, stream_name), when.timestamp())
+            rounds.add_metric((name,), worker.rounds)
+        yield from (messages, intents, holds, problems, dirty, balanced, lag, calls, allowance, success, rounds)

@@ -1,0 +1,93 @@
+"""Where a connection stands, out of the store alone: account, streams, calls, open work, problems. No network."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from connector.app import Plug
+from connector.model import Cursor, HoldType, IntentState, Side, State
+from connector.store.entries import Decided, Run, Trouble
+
+CONFLICTS = 10
+"""How many of the latest conflicts are shown."""
+
+
+@dataclass(frozen=True)
+class StreamStatus:
+    """`read_until` is the side's own time before which everything has been read, `lag` the seconds since then (None: never
+    read to the end)."""
+
+    side: Side
+    stream: str
+    read_until: datetime | None
+    lag: float | None
+    under_way: bool
+
+
+@dataclass(frozen=True)
+class Status:
+    """One connection. `balanced` says that every message seen is in exactly one state."""
+
+    connection: str
+    seen: int
+    account: Mapping[State, int]
+    reasons: Mapping[str, int]
+    balanced: bool
+    streams: tuple[StreamStatus, ...]
+    calls_today: Mapping[str, int]
+    allowance: Mapping[str, int]
+    intents: Mapping[IntentState, int]
+    dirty: int
+    holds: Mapping[HoldType, int]
+    problems: tuple[Trouble, ...]
+    mapping_approved: bool
+    last_run: Run | None
+    conflicts: tuple[Decided, ...]
+
+    @property
+    def left_over(self) -> bool:
+        """Whether somebody should look: holds, problems, an unapproved mapping, or an account that does not add up."""
+        return bool(sum(self.holds.values()) or self.problems or not self.mapping_approved or not self.balanced)
+
+
+def status(plug: Plug, now: datetime) -> Status:
+    """Everything about one connection. `now` is the time of the question."""
+    ledger = plug.ledger
+    account, counts, pins, seen = ledger.account(), ledger.counts(), ledger.pins(), ledger.seen()
+    runs = ledger.last_runs(1)
+    capabilities = plug.capabilities
+    return Status(
+        connection=plug.name,
+        seen=seen,
+        account=account.states,
+        reasons={
+            f"{state}: {reason}": count
+            for (state, reason), count in account.reasons.items()
+            if reason and state is not State.SYNCED
+        },
+        balanced=sum(account.states.values()) == seen,
+        streams=tuple(
+            stream_status(side, stream.name, ledger.cursor(side, stream.name), now)
+            for side, can in capabilities.items()
+            for stream in can.streams
+        ),
+        calls_today=ledger.usage(now.date()),
+        allowance=ledger.recall(ALLOWANCE) or {},
+        intents={state: counts.intents[state] for state in IntentState if counts.intents.get(state)},
+        dirty=ledger.count_dirty(),
+        holds=counts.holds,
+        problems=tuple(ledger.problems()),
+        mapping_approved=pins is None or pins.mapping_digest == plug.mapping.digest,
+        last_run=runs[0] if runs else None,
+        conflicts=tuple(ledger.conflicts(CONFLICTS)),
+    )
+
+
+ALLOWANCE = "allowance"
+"""Where the daemon remembers what the CRM last told of its own daily count: {"used": calls, "allowance": calls}."""
+
+
+def stream_status(side: Side, name: str, cursor: Cursor, now: datetime) -> StreamStatus:
+    """Pure."""
+    lag = (now - cursor.watermark).total_seconds() if cursor.watermark else None
+    return StreamStatus(side, name, cursor.watermark, lag, cursor.resume is not None)

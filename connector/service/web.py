@@ -1,0 +1,111 @@
+"""What the service answers over HTTP: webhooks of platforms, health, readiness, metrics."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import structlog
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from connector.app import now
+from connector.errors import AuthError, RemoteError
+from connector.service.metrics import Metrics
+from connector.service.worker import Worker
+
+BODY_LIMIT = 1 << 20
+"""Bytes. A message of Chatwoot holds at most 150,000 characters (its `content` limit); with its conversation around it a
+webhook stays far below this."""
+LATE = 5
+"""A stream that was not read for this many of its intervals makes the service not ready."""
+
+log = structlog.get_logger("connector.web")
+
+
+class Web:
+    """The handlers. `every` is the interval of each stream, in seconds, by `side.stream`."""
+
+    def __init__(self, workers: Mapping[str, Worker], metrics: Metrics, every: Mapping[str, float]) -> None:
+        self._workers = workers
+        self._metrics = metrics
+        self._every = every
+        self.app = Starlette(
+            routes=[
+                Route("/webhooks/{connection}", self.webhook, methods=["POST"]),
+                Route("/health", self.health),
+                Route("/ready", self.ready),
+                Route("/metrics", self.metrics),
+            ]
+        )
+
+    async def webhook(self, request: Request) -> Response:
+        """Verify, note which refs to look at, answer at once: a platform that waits may give up and send again."""
+        name = request.path_params["connection"]
+        worker = self._workers.get(name)
+        if worker is None:
+            return _told(404, "there is no such connection")
+        body = await _limited(request)
+        if body is None:
+            return self._refused(name, "too_large", 413, f"the body is larger than {BODY_LIMIT} bytes")
+        try:
+            hints = worker.joined.platform.hints(dict(request.headers), body)
+        except AuthError:
+            # Whoever knocks without the secret is told nothing about it.
+            return self._refused(name, "bad_signature", 401, "the signature does not fit")
+        except RemoteError:
+            return self._refused(name, "unreadable", 400, "the body cannot be read")
+        if not worker.look_at([hint.ref for hint in hints]):
+            return self._refused(name, "busy", 503, "too many webhooks are waiting")
+        self._metrics.webhooks.labels(name, "accepted").inc()
+        return JSONResponse({"queued": len(hints)}, 202)
+
+    async def health(self, _request: Request) -> Response:
+        """200 while every connection's thread is alive."""
+        found = await run_in_threadpool(self._health, now())
+        return JSONResponse(found, 200 if found["live"] else 503)
+
+    async def ready(self, _request: Request) -> Response:
+        """200 once every stream was read, and as long as none is late."""
+        found = await run_in_threadpool(self._health, now())
+        return JSONResponse(found, 200 if found["ready"] else 503)
+
+    async def metrics(self, _request: Request) -> Response:
+        return Response(await run_in_threadpool(self._metrics.render), media_type=CONTENT_TYPE_LATEST)
+
+    def _health(self, at: datetime) -> dict[str, object]:
+        ages = {name: worker.ages(at) for name, worker in self._workers.items()}
+        return {
+            "live": all(worker.thread.is_alive() for worker in self._workers.values()),
+            "ready": all(fresh(streams, self._every) for streams in ages.values()),
+            "connections": {name: {"seconds_since_read": streams} for name, streams in ages.items()},
+        }
+
+    def _refused(self, connection: str, result: str, code: int, message: str) -> Response:
+        self._metrics.webhooks.labels(connection, result).inc()
+        log.warning("webhook refused", connection=connection, result=result)
+        return _told(code, message)
+
+
+def fresh(ages: Mapping[str, float | None], every: Mapping[str, float]) -> bool:
+    """Whether every stream was read within its time. Pure."""
+    return all(age is not None and age <= LATE * every[stream] for stream, age in ages.items())
+
+
+async def _limited(request: Request) -> bytes | None:
+    """The body, None as soon as it turns out too large: a length that is announced can be a lie."""
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > BODY_LIMIT:
+                return None
+    except ClientDisconnect:
+        return b""
+    return bytes(body)
+
+
+def _told(code: int, message: str) -> Response:
+    return JSONResponse({"error": message}, code)

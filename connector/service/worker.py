@@ -1,0 +1,216 @@
+"""One connection at work: a thread that owns the engine, and the queue of what is due.
+
+due streams and hinted refs come in from the schedule and from webhooks; the thread takes all of them and does a round.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+
+from connector.adapters.base import Stream
+from connector.app import Joined, Plug, held_lease, now
+from connector.errors import AllowanceSpent, ConnectorError, RemoteError
+from connector.model import Ref, Side
+from connector.service.budget import Budget, over
+from connector.service.status import ALLOWANCE
+from connector.service.stopping import Stopped, stoppable
+from connector.sync.engine import Engine, Report
+
+RETRY = 30.0
+"""Seconds until a connection that could not start, or lost its lease, is tried again."""
+USERS = timedelta(hours=24)
+"""How long the CRM's users are trusted: a new colleague can be assigned a day later at the latest."""
+QUEUE = 10_000
+"""Hinted refs kept at most. Hints are never data: what is turned away is found by the next poll."""
+ROUNDS = 20
+"""Rounds in a row without a read, for records that wait for one another; the schedule goes on after that."""
+
+log = structlog.get_logger("connector.worker")
+
+
+@dataclass
+class Work:
+    """What is due now."""
+
+    streams: set[tuple[Side, str]] = field(default_factory=set)
+    refs: dict[Ref, None] = field(default_factory=dict)
+
+
+class Worker:
+    """Runs one connection until `stop` is set. `stop` is shared by all workers."""
+
+    def __init__(self, plug: Plug, stop: threading.Event, holder: str) -> None:
+        self.plug = plug
+        self.name = plug.name
+        self.joined: Joined = plug.join(sleep=self._nap)
+        self.rounds = 0
+        self.succeeded: dict[tuple[Side, str], datetime] = {}
+        self._stop = stop
+        self._holder = holder
+        self._due = Work()
+        self._wake = threading.Condition()
+        self._counted: dict[str, int] = {}
+        self.thread = threading.Thread(target=self._run, name=f"connection {plug.name}")
+
+    def streams(self) -> list[tuple[Side, Stream]]:
+        return [(side, stream) for side, can in self.plug.capabilities.items() for stream in can.streams]
+
+    def ages(self, at: datetime) -> dict[str, float | None]:
+        """Seconds since the last successful read of each stream, None before the first."""
+        done = dict(self.succeeded)
+        return {
+            f"{side}.{stream.name}": (at - done[side, stream.name]).total_seconds()
+            if (side, stream.name) in done
+            else None
+            for side, stream in self.streams()
+        }
+
+    def read(self, side: Side, stream: str) -> None:
+        """The schedule says: read this stream."""
+        with self._wake:
+            self._due.streams.add((side, stream))
+            self._wake.notify()
+
+    def look_at(self, refs: Sequence[Ref]) -> bool:
+        """A webhook says: look at these. False when too many are waiting already."""
+        with self._wake:
+            if len(self._due.refs) + len(refs) > QUEUE:
+                return False
+            self._due.refs.update(dict.fromkeys(refs))
+            self._wake.notify()
+            return True
+
+    def wake(self) -> None:
+        with self._wake:
+            self._wake.notify()
+
+    def _nap(self, seconds: float) -> None:
+        self._stop.wait(seconds)
+
+    def _run(self) -> None:
+        """A connection that fails is tried again and again; the others do not notice."""
+        try:
+            while not self._stop.is_set():
+                try:
+                    with held_lease(self.plug.ledger, self._holder):
+                        self._work()
+                except Stopped:
+                    return
+                except ConnectorError as error:
+                    self._failed(error)
+                except Exception as error:
+                    # A fault of ours in one connection must not end the others. The message may quote a record, so only
+                    # the type is told.
+                    fault = ConnectorError(
+                        f"A fault in the program: {type(error).__name__}.", "Report it; the log of --debug helps."
+                    )
+                    log.error("fault", connection=self.name, error=type(error).__name__)
+                    self._failed(fault)
+        finally:
+            self.joined.platform.close()
+            self.joined.crm.close()
+
+    def _failed(self, error: ConnectorError) -> None:
+        code = getattr(error, "code", type(error).__name__)
+        log.warning("connection failed", connection=self.name, error=type(error).__name__, code=code)
+        self._note(lambda: self.plug.ledger.problem("running", code, error.message, error.way_out))
+        self._stop.wait(RETRY)
+
+    def _work(self) -> None:
+        """From a good start to the stop, or to the first error that a round does not handle itself."""
+        engine = self.joined.engine(progress=stoppable(self._stop), sleep=self._nap)
+        accounts = engine.prepare()
+        log.info("connected", connection=self.name, **{side.value: account.id for side, account in accounts.items()})
+        self.plug.ledger.solved("running")
+        started = now()
+        while not self._stop.is_set() and now() - started < USERS:
+            due = self._take(engine)
+            if self._stop.is_set():
+                return
+            self._turn(engine, due)
+
+    def _take(self, engine: Engine) -> Work:
+        """Wait until something is due: a stream, a hint, or an intent that waited for its time."""
+        with self._wake:
+            if not self._due.streams and not self._due.refs:
+                self._wake.wait(self._until_due(engine.outbox.next_due()))
+            due, self._due = self._due, Work()
+        return due
+
+    @staticmethod
+    def _until_due(due: datetime | None) -> float:
+        return RETRY if due is None else min(RETRY, max(0.5, (due - now()).total_seconds()))
+
+    def _turn(self, engine: Engine, due: Work) -> None:
+        """Look at what is due, then write until nothing is left to write."""
+        if self._over_budget(engine):
+            return
+        report = Report()
+        try:
+            if due.refs:
+                self._look(engine, list(due.refs))
+            moved = not due.streams
+            for stream in sorted(due.streams):
+                trouble = len(report.trouble)
+                moved |= bool(engine.round([stream], report))
+                if len(report.trouble) == trouble:
+                    self.succeeded[stream] = now()
+            while moved and report.rounds < ROUNDS and not report.trouble:
+                moved = bool(engine.round([], report))
+        finally:
+            self.rounds += report.rounds
+            self._count(engine)
+        for error in report.trouble:
+            log.warning("round cut short", connection=self.name, error=type(error).__name__, code=error.code)
+        if report.news or report.planned:
+            log.info("round", connection=self.name, news=report.news, planned=report.planned, failed=report.failed)
+
+    def _look(self, engine: Engine, refs: Sequence[Ref]) -> None:
+        try:
+            engine.look_at(refs, Side.PLATFORM)
+            self.plug.ledger.solved("webhooks")
+        except RemoteError as error:
+            # Nothing is lost: the next poll of the stream finds what the hint spoke of.
+            self.plug.ledger.problem("webhooks", error.code, error.message, error.way_out)
+
+    def _over_budget(self, engine: Engine) -> bool:
+        crm = engine.adapters[Side.CRM]
+        usage = crm.usage()
+        today = self.plug.ledger.usage(now().date()).get(crm.system, 0)
+        budget = Budget(today, usage.used, usage.allowance, self.plug.config.crm_daily_share)
+        if not over(budget):
+            self.plug.ledger.solved("allowance")
+            return False
+        share = f"{budget.share:.0%} of the {budget.allowance} daily API calls"
+        message = f"The connector pauses: it has used its part, {share}, or the CRM's allowance is nearly spent."
+        self.plug.ledger.problem(
+            "allowance", AllowanceSpent.__name__, message, "Wait for tomorrow, or raise crm_daily_share."
+        )
+        self._stop.wait(RETRY)
+        return True
+
+    def _count(self, engine: Engine) -> None:
+        """Add the calls made since the last turn to today's, and remember what the CRM says of its own count."""
+
+        def add() -> None:
+            for adapter in engine.adapters.values():
+                calls = adapter.usage().calls
+                new = calls - self._counted.get(adapter.system, 0)
+                if new > 0:
+                    self.plug.ledger.usage_add(now().date(), adapter.system, new)
+                    self._counted[adapter.system] = calls
+            usage = engine.adapters[Side.CRM].usage()
+            if usage.allowance is not None:
+                self.plug.ledger.remember(ALLOWANCE, {"used": usage.used, "allowance": usage.allowance})
+
+        self._note(add)
+
+    def _note(self, write: Callable[[], None]) -> None:
+        """Notes for people, which must not hide the error that led here when the store is what is broken."""
+        try:
+            write()
+        except ConnectorError as error:
+            log.error("the store takes no notes", connection=self.name, error=type(error).__name__)

@@ -1,0 +1,147 @@
+"""Which choices a hold allows, and what a choice means for the journal and the outbox. Pure.
+
+| hold | choice | what follows |
+|---|---|---|
+| identity | a CRM record | the person is linked with it, the messages that waited come in |
+| identity | create | a new CRM record is made |
+| identity | never | the person and the messages stay out |
+| conflict | platform, crm | that side's value is written to the other |
+| conflict | keep | both values stay as they are |
+| refused | retry | the write is tried once more |
+| refused | drop | the write is given up, with the messages that hang on it |
+| in_doubt | sent | the reply is the message that was found on the platform |
+| in_doubt | again | the reply is sent again |
+| in_doubt | drop | the reply is given up, and its record in the CRM says so |
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from connector.errors import ConnectorError
+from connector.mapping.compiled import Compiled
+from connector.model import OPEN_INTENTS, Fact, Hold, HoldType, Intent, Kind, Ref, State
+from connector.store.entries import Entries
+from connector.store.rows import stamp
+from connector.sync.placeholders import parents
+from connector.sync.replies import outcome
+
+CHOICES: Mapping[HoldType, tuple[str, ...]] = {
+    HoldType.IDENTITY: ("create", "never"),
+    HoldType.CONFLICT: ("platform", "crm", "keep"),
+    HoldType.REFUSED: ("retry", "drop"),
+    HoldType.IN_DOUBT: ("sent", "again", "drop"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """The rows around a hold: its intent, the open intents of the records below its subject, and the messages of a held
+    person (or of a subject that could not be made) which are not synced."""
+
+    intent: Intent | None = None
+    below: Sequence[Intent] = ()
+    messages: Sequence[Ref] = ()
+
+
+def choices(hold: Hold) -> tuple[str, ...]:
+    """What may be chosen, for people: the candidates of an identity first."""
+    candidates = hold.details.get("candidates") or [] if hold.type is HoldType.IDENTITY else []
+    return (*(str(one["ref"]) for one in candidates), *CHOICES[hold.type])
+
+
+def read_choice(hold: Hold, text: str, system: str, objects: Collection[str]) -> str:
+    """The choice as it is stored. A CRM record may be written as a reference or, among the candidates, as its id alone.
+
+    `system` and `objects` say which CRM records can be persons. Raises ConnectorError naming what is allowed.
+    """
+    if text in CHOICES[hold.type]:
+        return text
+    if hold.type is HoldType.IDENTITY:
+        named = [one for one in choices(hold) if one == text or one.endswith(f":{text}")]
+        if len(named) == 1:
+            return named[0]
+        try:
+            ref = Ref.parse(text)
+        except ValueError:
+            ref = None
+        if ref and ref.system == system and ref.object in objects:
+            return str(ref)
+    raise ConnectorError(
+        f"Hold {hold.id} ({hold.type}) cannot be settled with {text!r}.",
+        f"Choose one of: {', '.join(choices(hold))}"
+        + (f", or any {system}:{'|'.join(objects)}:<id>." if hold.type is HoldType.IDENTITY else "."),
+    )
+
+
+def decide(hold: Hold, choice: str, by: str, why: str, around: Around, mapping: Compiled) -> Entries:
+    """What follows from a choice that `read_choice` accepted (for `sent` see `sent_as`)."""
+    closed = [(hold.id, choice, by, why)]
+    match hold.type:
+        case HoldType.IDENTITY:
+            return Entries(closed_holds=closed, redo=[hold.subject, *around.messages])
+        case HoldType.CONFLICT:
+            return Entries(closed_holds=closed, redo=[hold.subject])
+        case HoldType.REFUSED:
+            return _refused(hold, choice, f"{by} decided: {why}", around, closed)
+        case HoldType.IN_DOUBT:
+            return _in_doubt(hold, choice, f"{by} decided: {why}", around, mapping, closed)
+
+
+def _refused(hold: Hold, choice: str, why: str, around: Around, closed: list[tuple[int, str, str, str]]) -> Entries:
+    mine = _open(around.intent)
+    if choice == "retry":
+        states = _accounts(hold, State.OPEN, why) if mine else {}
+        redo = [] if mine else [hold.subject]
+        return Entries(closed_holds=closed, states=states, redo=redo, requeued=mine)
+    # What was to be written below a record that will never be made would wait for it for ever.
+    waiting = [one.id for one in around.below if any(ref == hold.subject for _, ref in parents(one.action.fields))]
+    states = _accounts(hold, State.FILTERED, why)
+    if mine and around.intent and around.intent.action.target is None:
+        states |= dict.fromkeys(around.messages, (State.FILTERED, f"{hold.subject} was given up. {why}"))
+    return Entries(closed_holds=closed, states=states, dropped=[(id_, why) for id_ in (*mine, *waiting)])
+
+
+def _in_doubt(
+    hold: Hold, choice: str, why: str, around: Around, mapping: Compiled, closed: list[tuple[int, str, str, str]]
+) -> Entries:
+    if choice == "again":
+        return Entries(closed_holds=closed, requeued=_open(around.intent))
+    told = [outcome(mapping.replies, hold.subject, "failed", why)] if choice == "drop" and mapping.replies else []
+    dropped = [(id_, why) for id_ in _open(around.intent)] if choice == "drop" else []
+    return Entries(intents=told, closed_holds=closed, dropped=dropped)
+
+
+def sent_as(intent: Intent, messages: Sequence[Fact], taken: Collection[Ref], named: Ref | None) -> Ref:
+    """The message that an in-doubt reply became: the one a person named, else the only outbound message with its text
+    that came at or after the attempt and is no other reply's. `messages` are those of its conversation.
+
+    Raises ConnectorError when that is not exactly one.
+    """
+    if named is not None:
+        if any(one.ref == named for one in messages):
+            return named
+        raise ConnectorError(
+            f"{named} is not a known message of {intent.action.target}.", "Look for it with `connector explain`."
+        )
+    text, since = intent.action.fields.get("text"), stamp(intent.tried_at) if intent.tried_at else ""
+    fitting = [
+        one.ref
+        for one in messages
+        if one.ref not in taken
+        and one.fields.get("direction") == "outbound"
+        and one.fields.get("text") == text
+        and str(one.fields.get("sent_at") or "") >= since
+    ]
+    if len(fitting) == 1:
+        return fitting[0]
+    found = ", ".join(map(str, fitting)) or "none that fits is known"
+    raise ConnectorError(f"Which message is it? {found}.", "Name it: --message system:message:id.")
+
+
+def _open(intent: Intent | None) -> tuple[int, ...]:
+    """An intent that has gone on in the meantime (its message was recognised) needs nothing any more."""
+    return (intent.id,) if intent and intent.state in OPEN_INTENTS else ()
+
+
+def _accounts(hold: Hold, state: State, why: str) -> dict[Ref, tuple[State, str]]:
+    return {hold.subject: (state, why)} if hold.subject.object == Kind.MESSAGE.value else {}
