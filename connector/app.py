@@ -194,7 +194,9 @@ class App:
             return list(self.plugs.values())
         if name not in self.plugs:
             known = ", ".join(self.plugs)
-            raise ConfigError([Problem("", 0, "", f"there is no connection {name!r}.", f"The config has {known}.")])
+            raise ConfigError(
+                [Problem("--connection", 0, "", f"there is no connection {name!r}.", f"The config has {known}.")]
+            )
         return [self.plugs[name]]
 
     def __enter__(self) -> Self:
@@ -211,7 +213,7 @@ def load(path: Path) -> tuple[Config, dict[str, MappingFile]]:
     problems: list[Problem] = []
     for name, connection in config.connections.items():
         try:
-            mappings[name] = load_mapping(connection.mapping)
+            mappings[name] = load_mapping(connection.mapping, _shown(connection.mapping))
         except ConfigError as error:
             problems += [problem for problem in error.problems if problem not in problems]
     if problems:
@@ -251,6 +253,12 @@ def _renew(ledger: Ledger, holder: str, over: threading.Event) -> None:
         except StoreError:
             # The next turn tries again; should the lease run out, every write of this ledger says so.
             continue
+
+
+def _shown(path: Path) -> str:
+    """A file as people know it: from where they are, if it lies there."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def users_by_email(users: Sequence[User]) -> dict[str, str]:

@@ -109,11 +109,13 @@ class User:
 @dataclass(frozen=True, slots=True)
 class Window:
     """What one pull should read: everything changed at or after `since` (None: from the beginning), going on at `resume`.
-    `position` answers a stored position of this stream, for example the last message id read of a conversation."""
+    `position` answers a stored position of this stream, for example the last message id read of a conversation. A stream
+    that looks at a slice of all records at a time looks at all of them when the window is `thorough`."""
 
     since: datetime | None = None
     resume: str | None = None
     position: Callable[[str], str | None] = field(default=lambda _key: None)
+    thorough: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import typer
 
-from connector.cli.shared import CONFIG, LEFT_OVER, Json, clean, options, print_json, say, table
+from connector.cli.shared import CONFIG, LEFT_OVER, Json, counted, options, print_json, say, table
 from connector.errors import ConfigError, Problem
 from connector.service.checking import Checked, check_connection
 
@@ -51,7 +51,7 @@ def _show(checked: Checked) -> None:
         [(one.severity, place(one), f"{one.path}: {one.message}", one.way_out) for one in checked.findings],
     )
     warnings = len(checked.findings) - checked.errors
-    say(clean(f"{checked.errors} errors, {warnings} warnings"))
+    say(f"{counted(checked.errors, 'error')}, {counted(warnings, 'warning')}")
 
 
 def place(problem: Problem) -> str:

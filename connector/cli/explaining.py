@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from connector.cli.shared import Json, options, print_json, say, short, table
+from connector.cli.shared import Json, clean, options, print_json, say, short, table
 from connector.model import Fact
 from connector.service.explaining import Explanation, explain, find
 
@@ -156,4 +156,4 @@ def _show(story: Explanation) -> None:
 def _standing(fact: Fact) -> str:
     account = f", account {fact.state} ({fact.reason})" if fact.state else ""
     waits = ", waits to be planned" if fact.dirty else ""
-    return f"{fact.kind} on the {fact.side} side, {fact.life}, changed {fact.changed_at or 'at an unknown time'}{account}{waits}"
+    return f"{fact.kind} on the {fact.side} side, {fact.life}, changed {clean(fact.changed_at) or 'at an unknown time'}{account}{waits}"

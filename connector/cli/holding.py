@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from connector.app import Plug
-from connector.cli.shared import Json, options, print_json, say, short, table
+from connector.cli.shared import Json, clean, counted, options, print_json, say, short, table
 from connector.errors import ConnectorError, StoreError
 from connector.model import Hold, HoldType, Ref
 from connector.service.settling import settle as settle_hold
@@ -40,7 +40,7 @@ def list_(
         ("id", "connection", "type", "record", "question", "since"),
         [(hold.id, name, hold.type, hold.subject, short(hold.question, 100), hold.opened_at) for name, hold in found],
     )
-    say(f"{len(found)} open holds." + (" `connector holds show ID` tells more." if found else ""))
+    say(f"{counted(len(found), 'open hold')}." + (" `connector holds show ID` tells more." if found else ""))
 
 
 @app.command("show")
@@ -54,7 +54,7 @@ def show(context: typer.Context, id_: Id, as_json: Json = False) -> None:
         return
     say(f"hold {hold.id} ({hold.type}) of connection {plug.name}", "bold")
     say(hold.question)
-    say(f"about {hold.subject}{', ' + hold.field if hold.field else ''}, open since {hold.opened_at}")
+    say(f"about {hold.subject}{', ' + hold.field if hold.field else ''}, open since {clean(hold.opened_at)}")
     candidates = hold.details.get("candidates") or []
     table(
         "candidates",
@@ -67,7 +67,7 @@ def show(context: typer.Context, id_: Id, as_json: Json = False) -> None:
         say("choices: " + ", ".join(choices(hold)))
         say(f'connector holds settle {hold.id} --choice … --because "…"')
     else:
-        say(f"settled by {hold.by} at {hold.settled_at}: {hold.choice} ({hold.why})")
+        say(f"settled by {hold.by} at {clean(hold.settled_at)}: {hold.choice} ({hold.why})")
 
 
 @app.command("settle")

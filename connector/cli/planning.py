@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from connector.app import held_lease
-from connector.cli.shared import LEFT_OVER, Json, holder, options, print_json, say, short, table
+from connector.cli.shared import LEFT_OVER, Json, counted, holder, options, print_json, say, short, table
 from connector.model import Value
 from connector.service.planning import Preview, Write, preview
 from connector.sync.placeholders import MARK
@@ -67,7 +67,8 @@ def _show(found: Preview, limit: int) -> None:
     )
     table("filtered messages", ("filter", "messages"), found.filtered.most_common())
     table("held messages", ("reason", "messages"), found.held.most_common(limit or None))
-    say(f"{len(found.writes)} writes, {found.links} links to existing records, {len(found.holds)} holds.")
+    links, holds = counted(found.links, "link"), counted(len(found.holds), "hold")
+    say(f"{counted(len(found.writes), 'write')}, {links} to existing records, {holds}.")
     say(f"CRM calls: about {found.calls} to write this; reading it took {found.read_calls}.")
     for refusal in found.refusals:
         say(f"A guard would stop this: {refusal}", "red")

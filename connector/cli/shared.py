@@ -21,6 +21,7 @@ from rich.text import Text
 from connector.app import App
 from connector.errors import ConfigError, ConnectorError, Refusal
 from connector.model import Ref
+from connector.store.rows import stamp
 
 OK, LEFT_OVER, CONFIG, STORE, REFUSED, REMOTE, FAULT, INTERRUPTED = 0, 1, 2, 3, 4, 5, 70, 130
 EXIT_CODES = {
@@ -80,7 +81,7 @@ def complain(error: ConnectorError) -> None:
     console = errors()
     if isinstance(error, ConfigError):
         for problem in error.problems:
-            console.print(Text(clean(str(problem)), style="red"))
+            console.print(Text(clean(str(problem)).removeprefix(": "), style="red"))
         return
     console.print(Text(clean(error.message), style="red"))
     if isinstance(error, Refusal):
@@ -103,7 +104,9 @@ def _control(char: str) -> bool:
 
 
 def readable(value: object) -> str:
-    return str(value) if isinstance(value, Ref | Enum | int | float | datetime | Path) else _json(value, None)
+    if isinstance(value, datetime):
+        return stamp(value)
+    return str(value) if isinstance(value, Ref | Enum | int | float | Path) else _json(value, None)
 
 
 def short(value: object, limit: int = 60) -> str:
@@ -115,7 +118,9 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     """A titled table; nothing at all when there are no rows."""
     if not rows:
         return
-    drawn = Table(title=Text(title), title_justify="left", header_style="bold", show_edge=False, pad_edge=False)
+    if title:
+        say(title, "bold")
+    drawn = Table(header_style="bold", show_edge=False, pad_edge=False)
     for column in columns:
         drawn.add_column(column, overflow="fold")
     for row in rows:
@@ -144,6 +149,11 @@ def _plain(value: object) -> Any:
     if hasattr(value, "__dataclass_fields__"):
         return asdict(value)  # type: ignore[call-overload]
     return str(value)
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 error`, `2 errors`."""
+    return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
 def span(seconds: float) -> str:

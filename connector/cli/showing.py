@@ -8,6 +8,7 @@ from connector.app import now
 from connector.cli.shared import LEFT_OVER, Json, options, print_json, say, short, span, table
 from connector.cli.syncing import account_line
 from connector.service.status import Status, status
+from connector.store.rows import stamp
 
 
 def register(app: typer.Typer) -> None:
@@ -111,7 +112,8 @@ def _show(found: Status) -> None:
     if not found.mapping_approved:
         say("The mapping has changed; nothing is synced until `connector plan --approve`.", "yellow")
     if found.last_run:
-        ended = found.last_run.ended_at or "not ended (under way, or killed)"
-        say(f"Last run: {found.last_run.kind}, begun {found.last_run.started_at}, ended {ended}.")
+        at = found.last_run.ended_at
+        ended = f"ended {stamp(at)}" if at else "not ended (under way, or killed)"
+        say(f"Last run: {found.last_run.kind}, begun {stamp(found.last_run.started_at)}, {ended}.")
     else:
         say("Never run.")

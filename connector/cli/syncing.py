@@ -9,7 +9,7 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from connector.app import Plug, held_lease
-from connector.cli.shared import LEFT_OVER, OK, Json, complain, errors, holder, options, print_json, say, table
+from connector.cli.shared import LEFT_OVER, OK, Json, complain, counted, errors, holder, options, print_json, say, table
 from connector.errors import ConnectorError
 from connector.model import IntentState, State
 from connector.service.stopping import Stopped, stop_signals, stoppable
@@ -134,7 +134,7 @@ def _show(outcome: Outcome) -> None:
     table("waiting writes", ("state", "writes"), list(found["waiting"].items()))
     table("open holds (connector holds list)", ("type", "holds"), list(found["holds"].items()))
     if found["holds_opened"]:
-        say(f"{found['holds_opened']} holds were opened by this run.")
+        say(f"{counted(found['holds_opened'], 'hold')} opened by this run.")
     for error in outcome.report.trouble if outcome.report else ():
         complain(error)
     if outcome.error:

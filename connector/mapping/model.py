@@ -70,7 +70,7 @@ class FieldMapping(Strict):
         str | None, Field(description="with link: only when the person's CRM record is of this object")
     ] = None
     direction: Annotated[Direction, Field(description="which way values go")] = Direction.TO_CRM
-    rule: Annotated[Rule | None, Field(description="conflict rule; needed where direction is both")] = None
+    rule: Annotated[Rule | None, Field(description="conflict rule; needed where direction is both; fill_blank also on one-way lines")] = None
     transform: Annotated[
         TransformStep | list[TransformStep] | None,
         Field(description="a transform by name, with parameters, or a chain of them"),
@@ -110,8 +110,8 @@ class FieldMapping(Strict):
             raise ValueError(f"transform has no meaning with {source}")
         if self.direction is Direction.BOTH and self.rule is None:
             raise ValueError(f"direction both needs a rule: who wins when both sides changed? One of {', '.join(Rule)}")
-        if self.direction is not Direction.BOTH and self.rule is not None:
-            raise ValueError(f"a rule needs direction both; this line goes {self.direction} only")
+        if self.direction is not Direction.BOTH and self.rule not in (None, Rule.FILL_BLANK):
+            raise ValueError(f"only fill_blank has a meaning on a line that goes {self.direction}; otherwise the source leads")
         if self.rule is Rule.UNION and not self.holds_set:
             raise ValueError("union joins sets; it needs a set such as platform: tags, or transform: tags")
         if self.with_person is not None and self.link is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import subprocess
 import sys
 import threading
@@ -113,9 +114,17 @@ def running(
             chatwoot.told["account_id"],
             (chatwoot.process, crm.process),
         )
+        _store_key(directory / "store-key")
         if samples:
             load_samples(sandboxes)
         yield sandboxes
+
+
+def _store_key(path: Path) -> None:
+    """The key that config.example.yaml names for the connector's store, made once, readable by its owner only."""
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(32) + "\n", encoding="utf-8")
 
 
 def serve(

@@ -10,7 +10,8 @@ import uvicorn
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from connector.app import App, Plug, now
-from connector.errors import ConfigError, ConnectorError, Problem
+from connector.config import Service
+from connector.errors import ConfigError, ConnectorError
 from connector.service.checking import unknown_streams
 from connector.service.metrics import Metrics
 from connector.service.web import Web
@@ -28,7 +29,7 @@ class Daemon:
     def __init__(self, app: App, plugs: list[Plug], holder: str) -> None:
         self._stop = threading.Event()
         self._config = app.config
-        self._listener = _listen(app.config.service.host, app.config.service.port)
+        self._listener = _listen(app.config.service)
         self.workers = {plug.name: Worker(plug, self._stop, holder) for plug in plugs}
         adapters = [one for worker in self.workers.values() for one in (worker.joined.platform, worker.joined.crm)]
         problems = list(unknown_streams(adapters, app.config.schedule, app.config.place))
@@ -118,10 +119,11 @@ def intervals(workers: Mapping[str, Worker], schedule: Mapping[str, timedelta]) 
     }
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(service: Service) -> socket.socket:
     """Bound here and not by the server, so that a taken port is one clear error before anything starts."""
+    host, port = service.host, service.port
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        problem = Problem("", 0, "service", f"{host}:{port} cannot be used: {error.strerror}.", "Choose another port.")
-        raise ConfigError([problem]) from None
+        message = f"{host}:{port} cannot be used: {error.strerror}."
+        raise ConfigError([service.place.problem(message, "Choose another port.")]) from None

@@ -15,12 +15,12 @@ FUTURE = timedelta(minutes=10)
 """A watermark further ahead of the last one's side time than this is a clock fault, not progress."""
 
 
-def window(cursor: Cursor, stream: Stream, position: Callable[[str], str | None]) -> Window:
+def window(cursor: Cursor, stream: Stream, position: Callable[[str], str | None], *, thorough: bool = False) -> Window:
     """The window to read: the unfinished one where there is one, otherwise from the watermark minus the overlap."""
     if cursor.resume is not None:
-        return Window(cursor.since, cursor.resume, position)
+        return Window(cursor.since, cursor.resume, position, thorough)
     since = cursor.watermark - stream.overlap if cursor.watermark else None
-    return Window(since, None, position)
+    return Window(since, None, position, thorough)
 
 
 def advance(cursor: Cursor, reading: Window, page: Page) -> Cursor:

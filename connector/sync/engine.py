@@ -85,6 +85,7 @@ class Engine:
         self._sleep = sleep
         self._progress = progress
         self._allowed = allowed
+        self._thorough = False
         self._tally = Tally()
         self.outbox = Outbox(ledger, self.adapters, mapping, clock, progress)
 
@@ -103,6 +104,10 @@ class Engine:
         """A person has looked at the plan of a changed mapping: every linked record is decided anew under it."""
         self.ledger.approve(self.mapping.digest)
         self.ledger.redo_linked()
+
+    def begin(self) -> None:
+        """A new turn: the guards count from zero."""
+        self._tally = Tally()
 
     # -- observe
 
@@ -123,7 +128,7 @@ class Engine:
         adapter, news = self.adapters[side], 0
         cursor = self.ledger.cursor(side, stream.name)
         positions = self.ledger.positions(side, stream.name)
-        window = cursors.window(cursor, stream, positions.get)
+        window = cursors.window(cursor, stream, positions.get, thorough=self._thorough)
         for page in adapter.pull(stream.name, window):
             if cursors.skewed(page, self._clock()):
                 self.ledger.problem(
@@ -273,6 +278,8 @@ class Engine:
         """Until quiet: both sides read, everything written, and each side read again after the last write to it."""
         report, before, started = Report(), self._calls(), self._clock()
         run = self.ledger.begin_run("sync")
+        self._thorough = True
+        self.begin()
         try:
             self.prepare()
             streams = [(side, stream.name) for side, stream in self.streams()]
@@ -285,6 +292,7 @@ class Engine:
             report.stopped_by = str(error)
             raise
         finally:
+            self._thorough = False
             report.calls = {name: count - before[name] for name, count in self._calls().items()}
             for name, count in report.calls.items():
                 self.ledger.usage_add(self._clock().date(), name, count)

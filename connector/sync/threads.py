@@ -28,6 +28,7 @@ def setting(draft: Draft, message: Fact) -> Setting:
     conversation = draft.view.facts.get(message.parent) if message.parent else None
     named = message.fields.get("person")
     person = Ref.parse(named) if named else conversation.parent if conversation else None
+    message = _as_typed(draft, message)
     if message.life is not Life.LIVE:
         message = replace(message, fields={**message.fields, "deleted": True})
     if message.fields.get("deleted") and draft.mapping.messages.deleted == "blank":
@@ -39,6 +40,14 @@ def setting(draft: Draft, message: Fact) -> Setting:
         person,
         names(message, around(draft, person, conversation), connection=draft.connection, derived=stats),
     )
+
+
+def _as_typed(draft: Draft, message: Fact) -> Fact:
+    """A reply as its author typed it in the CRM: what the platform shows of it is escaped for its own markup."""
+    link, rules = draft.view.link(Kind.REPLY, message.ref), draft.mapping.replies
+    reply = draft.view.facts.get(link.crm) if link else None
+    typed = reply.fields.get(rules.text) if reply and rules else None
+    return replace(message, fields={**message.fields, "text": typed}) if typed and not message.edited else message
 
 
 def around(draft: Draft, person: Ref | None, conversation: Fact | None) -> list[Fact]:

@@ -47,7 +47,9 @@ def test_a_reply_typed_in_the_crm_reaches_the_customer_once_and_its_delivery_com
     office.sync()
     assert office.received(thread) == ["Yes! Come by *before* {{ 18 }} o'clock_"]
     assert office.outbound(reply)["Status__c"] == "Delivered"
-    assert [row["SMM_Direction__c"] for row in office.timeline(thread)] == ["Inbound", "Outbound"]
+    tasks = office.timeline(thread)
+    assert [row["SMM_Direction__c"] for row in tasks] == ["Inbound", "Outbound"]
+    assert tasks[1]["Description"] == "Yes! Come by *before* {{ 18 }} o'clock_"
     office.sync()
     assert len(office.received(thread)) == 1
 

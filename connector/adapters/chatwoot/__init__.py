@@ -46,8 +46,8 @@ CAPABILITIES = Capabilities(
     can_reply=True,
     marks_sends=True,
     webhooks=True,
-    # The message is stored before the call is answered. Thirty seconds are for a call that we gave up and that the server
-    # is still working on: its own limit is fifteen (rack-timeout's default in Chatwoot).
+    # A message is stored before its call is answered, and readable from then on. The half minute is an assumption, for
+    # a call that broke off on our side while the server was still at work on it.
     lag=timedelta(seconds=30),
     # None: a contact shows no time of change, a conversation's `updated_at` moves with every message, and a message's
     # `created_at` does not move with an edit.

@@ -1,16 +1,18 @@
 """The stream `recheck`: what no conversation's `updated_at` shows.
 
 Message edits and deletions, delivery status, changed contacts, merged and deleted contacts, deleted conversations. Each run
-looks at (1) the conversations moved in the last RECENT and their newest messages, and (2) the next slice of all
-conversations, oldest first, with their people in full; slice after slice every record is seen again.
+looks at (1) the conversations moved in the last RECENT, and (2) the next slice of all conversations, oldest first, with
+their people in full; both with their newest messages. Slice after slice every conversation is seen again; a thorough
+window takes all slices in one run.
 
 Position keys: `person/<contact>` as in `pull`, `owner/<conversation>` its contact when last seen, `walk` where the next
 slice begins.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from datetime import datetime, timedelta
+from itertools import count
 
 from connector.adapters.base import Page, Window
 from connector.adapters.chatwoot import canonical
@@ -25,7 +27,7 @@ RECENT = timedelta(days=7)
 with it of late delivery reports, is seven days (Meta's human-agent tag)."""
 
 RECENT_MESSAGES = 100
-"""Newest messages of a recent conversation that are read again; older ones rest."""
+"""Newest messages of a conversation that are read again; older ones rest."""
 
 SLICE_PAGES = 8
 """List pages (of 25) of the rolling walk in one run, so that a run stays a few hundred calls however old the account."""
@@ -39,21 +41,23 @@ def pull_recheck(reader: Reader, window: Window, rows: int) -> Iterator[Page]:
     now, _ = reader.client.server()
     place = json.loads(window.resume) if window.resume else {"start": now.isoformat()}
     progress = Progress(window.position)
-    yield from pages(_steps(reader, progress, place), rows, datetime.fromisoformat(place["start"]))
+    yield from pages(_steps(reader, progress, place, window.thorough), rows, datetime.fromisoformat(place["start"]))
 
 
-def _steps(reader: Reader, progress: Progress, place: Json) -> Iterator[Step]:
+def _steps(reader: Reader, progress: Progress, place: Json, thorough: bool) -> Iterator[Step]:
     start, after = place["start"], int(place.get("after", 0))
+    examined: set[int] = set()
     if not place.get("walk"):
         for row in reader.updated_within(int(RECENT.total_seconds())):
             number = int(row["id"])
             if number > after:
                 resume = token(start=start, after=number)
-                yield Step(_examine(reader, progress, row, newest=True), progress.taken(), resume)
-    yield from _slice(reader, progress, place)
+                examined.add(number)
+                yield Step(_examine(reader, progress, row, in_full=False), progress.taken(), resume)
+    yield from _slice(reader, progress, place, examined, thorough)
 
 
-def _slice(reader: Reader, progress: Progress, place: Json) -> Iterator[Step]:
+def _slice(reader: Reader, progress: Progress, place: Json, examined: Container[int], thorough: bool) -> Iterator[Step]:
     """The next pages of all conversations, and the conversations that should stand between them but do not.
 
     Numbers are given in the order of creation, so a number that is skipped, and that we have seen before, was deleted or
@@ -62,7 +66,9 @@ def _slice(reader: Reader, progress: Progress, place: Json) -> Iterator[Step]:
     walk = {"page": 1, "done": 0, "last": 0, "top": 0} | json.loads(progress.get("walk") or "{}")
     page, done, last, top = walk["page"], walk["done"], walk["last"], walk["top"]
     checks = GAP_CHECKS
-    for turn in range(int(place.get("turn", 0)), SLICE_PAGES):
+    for turn in count(int(place.get("turn", 0))):
+        if turn >= SLICE_PAGES and not thorough:
+            return
         rows, _count = reader.walk(page)
         with documented("conversation"):
             numbers = [int(row["id"]) for row in rows]
@@ -70,7 +76,8 @@ def _slice(reader: Reader, progress: Progress, place: Json) -> Iterator[Step]:
             suspects = _suspects(progress, range(last + 1, numbers[index]), numbers)[:checks]
             checks -= len(suspects)
             observed = [o for number in suspects for o in _vanished(reader, progress, number)]
-            observed += _examine(reader, progress, rows[index], newest=False)
+            messages = numbers[index] not in examined
+            observed += _examine(reader, progress, rows[index], in_full=True, messages=messages)
             last, top = numbers[index], max(top, numbers[index])
             progress.set("walk", json.dumps({"page": page, "done": index + 1, "last": last, "top": top}))
             yield Step(observed, progress.taken(), token(start=place["start"], walk=True, turn=turn))
@@ -87,7 +94,7 @@ def _suspects(progress: Progress, gap: range, shown: list[int]) -> list[int]:
     return [n for n in gap if n not in shown and progress.get(f"owner/{n}") not in (None, "gone")]
 
 
-def _examine(reader: Reader, progress: Progress, row: Json, *, newest: bool) -> list[Observed]:
+def _examine(reader: Reader, progress: Progress, row: Json, *, in_full: bool, messages: bool = True) -> list[Observed]:
     """One conversation seen again. A changed contact means that its contact was merged: nothing else moves conversations."""
     with documented("conversation"):
         number, contact, inbox = row["id"], row["meta"]["sender"], row["inbox_id"]
@@ -96,15 +103,15 @@ def _examine(reader: Reader, progress: Progress, row: Json, *, newest: bool) -> 
     before = progress.get(key)
     moved = before not in (None, "gone", owner)
     found: list[Observed] = []
-    if not newest or moved or progress.get(f"person/{owner}") is not None:
-        found += read_person(reader, progress, contact, inbox, force=moved or not newest)
+    if in_full or moved or progress.get(f"person/{owner}") is not None:
+        found += read_person(reader, progress, contact, inbox, force=moved or in_full)
     else:
         # First sight of this person by this stream: the other stream has read it in full, so what is shown will do.
         with documented("contact"):
             found.append(canonical.person(contact))
             remember(progress, contact, {str(inbox): ""})
     found.append(seen)
-    if newest:
+    if messages:
         try:
             rows = reader.newest(number, RECENT_MESSAGES)
             found += message_observations(reader, progress, rows, contact["id"])

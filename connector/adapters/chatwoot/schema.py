@@ -1,6 +1,7 @@
 """The canonical fields as Chatwoot holds them: types, lengths, what may be written, what is unique. Data and one function.
 
-Lengths: Chatwoot 4.15.1 source, `app/models` (strings 255, `contact.additional_attributes` free, message text 150,000).
+Lengths: Chatwoot source, `app/models/application_record.rb` (strings 255) and `message.rb` (text 150,000); what lies in
+`additional_attributes` (company, city, country) has no limit.
 """
 
 from collections.abc import Iterable

@@ -14,14 +14,23 @@ from starlette.types import Receive, Scope, Send
 
 from connector.sandbox.salesforce import dml
 from connector.sandbox.salesforce.auth import Auth, OAuthError, Session
-from connector.sandbox.salesforce.calls import Answer, Call, parse_body, parse_params, refusal, split_path
+from connector.sandbox.salesforce.calls import (
+    NEWEST,
+    OLDEST,
+    Answer,
+    Call,
+    parse_body,
+    parse_params,
+    read_version,
+    refusal,
+    split_path,
+)
 from connector.sandbox.salesforce.control import Control
 from connector.sandbox.salesforce.errors import Refused, refuse
 from connector.sandbox.salesforce.faults import Fault
 from connector.sandbox.salesforce.org import Caller, Org
 from connector.sandbox.salesforce.rest import Rest
 
-OLDEST, NEWEST = 46, 67  # API versions that answer; 67.0 is Summer '26
 MOST_URI_BYTES = 16_384  # "Status Codes and Error Responses", REST API guide: 414, with headers 431, beyond
 TRANSPORT = "connector.transport"  # where the server puts the connection, so that a failure can cut it
 
@@ -121,7 +130,7 @@ class Gateway:
             return self._unknown(method, raw_path)
         if len(segments) == 2:
             return Answer(200, _versions())
-        version = _version(segments[2])
+        version = read_version(segments[2])
         if self._org.settings.instance_host not in ("", headers.get("host", "").partition(":")[0]):
             raise refuse("NOT_FOUND", "The org has moved to another instance")
         session = self._auth.session(headers.get("authorization"))
@@ -182,14 +191,6 @@ def _versions() -> list[dict[str, str]]:
     return [
         {"label": f"API {n}.0", "url": f"/services/data/v{n}.0", "version": f"{n}.0"} for n in range(OLDEST, NEWEST + 1)
     ]
-
-
-def _version(segment: str) -> float:
-    """The version of v67.0. Raises Refused(NOT_FOUND) for one the org does not serve."""
-    known = {f"v{n}.0": float(n) for n in range(OLDEST, NEWEST + 1)}
-    if segment not in known:
-        raise refuse("NOT_FOUND", "The requested resource does not exist")
-    return known[segment]
 
 
 def _render(answer: Answer, headers: Mapping[str, str] = MappingProxyType({})) -> Raw:

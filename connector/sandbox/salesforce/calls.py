@@ -9,6 +9,16 @@ from urllib.parse import parse_qs, unquote
 from connector.sandbox.salesforce.errors import Refused, refuse
 from connector.sandbox.salesforce.org import Caller
 
+OLDEST, NEWEST = 46, 67  # API versions that answer; 67.0 is Summer '26
+
+
+def read_version(segment: str) -> float:
+    """The version of v67.0. Raises Refused(NOT_FOUND) for one the org does not serve."""
+    known = {f"v{number}.0": float(number) for number in range(OLDEST, NEWEST + 1)}
+    if segment not in known:
+        raise refuse("NOT_FOUND", "The requested resource does not exist")
+    return known[segment]
+
 
 @dataclass(frozen=True, slots=True)
 class Call:

@@ -7,7 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 from connector.sandbox.salesforce import dml, ids
-from connector.sandbox.salesforce.calls import Answer, Call, Routes, as_object, parse_params, refusal, split_path
+from connector.sandbox.salesforce.calls import (
+    Answer,
+    Call,
+    Routes,
+    as_object,
+    parse_params,
+    read_version,
+    refusal,
+    split_path,
+)
 from connector.sandbox.salesforce.errors import Problem, Refused, refuse
 from connector.sandbox.salesforce.org import Org
 from connector.sandbox.salesforce.query import show_record
@@ -19,7 +28,7 @@ MOST_READ = 2000  # "Get Records Using sObject Collections", REST API guide
 MOST_CALLS = 25  # "Composite", REST API guide
 MOST_HEAVY = 5  # of these, how many may be queries or collections
 _REFERENCE = re.compile(r"@\{([^}]*)\}")
-_VERSIONED = re.compile(r"/services/data/v(\d+\.\d)/(.*)", re.DOTALL)
+_VERSIONED = re.compile(r"/services/data/(v[^/]*)/(.*)", re.DOTALL)
 
 Rows = list[dict[str, Any]]
 # Checks one record and hands back the function that writes it and answers (id, created).
@@ -130,8 +139,8 @@ class Composite:
         else:
             body = as_object(call.body)
             keys, fields = body.get("ids") or [], body.get("fields") or []
-        if not keys or not fields:
-            raise refuse("MISSING_ARGUMENT", "ids and fields are required")
+        if not (_texts(keys) and _texts(fields)):
+            raise refuse("MISSING_ARGUMENT", "ids and fields are required, each a list of texts")
         if len(keys) > MOST_READ:
             raise refuse("LIMIT_EXCEEDED", f"record limit reached. cannot submit more than {MOST_READ} records")
         table = self._org.store.tables[sobject.name]
@@ -247,15 +256,18 @@ class Composite:
             match = _VERSIONED.fullmatch(url) if isinstance(url, str) else None
             if match is None:
                 raise refuse("NOT_FOUND", "The url of a subrequest must start with /services/data/vNN.N/")
+            headers = part.get("httpHeaders") or {}
+            if not isinstance(headers, dict):
+                raise refuse("JSON_PARSER_ERROR", "httpHeaders must be a JSON object")
             path, _, raw_query = match.group(2).partition("?")
             inner = replace(
                 call,
                 method=str(part.get("method", "")).upper(),
                 segments=split_path(path),
                 params=parse_params(raw_query),
-                headers={str(k).lower(): str(v) for k, v in (part.get("httpHeaders") or {}).items()},
+                headers={str(k).lower(): str(v) for k, v in headers.items()},
                 body=_substitute(part.get("body"), done),
-                caller=replace(call.caller, version=float(match.group(1))),
+                caller=replace(call.caller, version=read_version(match.group(1))),
             )
             pattern, handler, named = self._routes.find(inner.method, inner.segments)
             if pattern == "composite":
@@ -285,6 +297,10 @@ def _known_keys(body: dict[str, Any], *names: str) -> None:
     unknown = set(body) - set(names)
     if unknown:
         raise refuse("JSON_PARSER_ERROR", f'Unrecognized field "{min(unknown)}"')
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, str) for one in value)
 
 
 def _take(record: Any, name: str) -> Any:

@@ -93,8 +93,11 @@ class Control:
 
     def merge(self, body: dict[str, Any]) -> Answer:
         values = _only(body, "object", "winner", "losers")
+        losers = values.get("losers")
+        if not isinstance(losers, list):
+            raise ValueError("losers must be a list of record ids")
         sobject = self._org.sobject(str(values.get("object")))
-        admin.merge(self._org, self._org.admin, sobject, values.get("winner", ""), list(values.get("losers", [])))
+        admin.merge(self._org, self._org.admin, sobject, values.get("winner", ""), losers)
         return Answer(204)
 
     def convert(self, body: dict[str, Any]) -> Answer:

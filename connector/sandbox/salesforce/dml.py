@@ -68,7 +68,8 @@ def _resolve_parent(org: Org, sobject: SObject, field: Field, value: dict[str, A
     """The id of the parent that an external id names. A parent not saved yet is not found."""
     if value is None:
         return None
-    kind = (value.get("attributes") or {}).get("type")
+    marks = value.get("attributes")
+    kind = marks.get("type") if isinstance(marks, dict) and isinstance(marks.get("type"), str) else None
     keys = [k for k in value if k.lower() != "attributes"]
     if len(keys) != 1 or (field.polymorphic and kind is None):
         raise refuse("INVALID_FIELD", f"{field.relationship}: give one external id, and the type where several fit")

@@ -4,15 +4,26 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any
 
 REQUEST_KINDS = frozenset(
     {"status", "html", "empty", "cut", "drop_before", "drop_after", "slow", "expire_token", "permanent_401"}
 )
 ROW_KINDS = frozenset({"row_error", "lock_row"})
-_KEYS = frozenset(
-    {"match", "kind", "times", "status", "code", "message", "fields", "retry_after", "seconds", "body", "whole"}
-)
+_KINDS: dict[str, tuple[type, ...]] = {
+    "match": (dict,),
+    "times": (int, NoneType),
+    "status": (int,),
+    "seconds": (int, float),
+    "code": (str,),
+    "message": (str,),
+    "fields": (list,),
+    "retry_after": (int, str),
+    "body": (str,),
+    "whole": (bool,),
+}
+_KEYS = frozenset({"kind", *_KINDS})
 _MATCH_KEYS = {True: frozenset({"object", "field", "value"}), False: frozenset({"method", "path", "body"})}
 
 
@@ -46,6 +57,9 @@ def parse(spec: dict[str, Any]) -> Fault:
     unknown = set(spec) - _KEYS
     if unknown:
         raise ValueError(f"unknown keys: {', '.join(sorted(unknown))}; known: {', '.join(sorted(_KEYS))}")
+    for key, kinds in _KINDS.items():
+        if key in spec and (not isinstance(spec[key], kinds) or (isinstance(spec[key], bool) and bool not in kinds)):
+            raise ValueError(f"{key}: {spec[key]!r} is not what this key takes")
     match = dict(spec.get("match") or {})
     if kind in ("expire_token", "permanent_401"):
         match.setdefault("path", "/services/data/v")  # logging in still works
@@ -53,6 +67,8 @@ def parse(spec: dict[str, Any]) -> Fault:
     if wrong:
         allowed = ", ".join(sorted(_MATCH_KEYS[kind in ROW_KINDS]))
         raise ValueError(f"match: a {kind} fault knows {allowed}, not {', '.join(sorted(wrong))}")
+    if not all(isinstance(value, str) for key, value in match.items() if key != "value"):
+        raise ValueError("match: every key but value takes a text")
     for key in ("path", "body"):
         try:
             re.compile(match.get(key) or "")

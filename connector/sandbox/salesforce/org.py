@@ -59,6 +59,8 @@ class Settings:
                 kinds = (int, float)
             if not isinstance(value, kinds) or (isinstance(value, bool) and not isinstance(default, bool)):
                 raise ValueError(f"setting {name!r}: {value!r} is not a {kinds[0].__name__}")
+        if not all(isinstance(values, dict) for values in wanted.get("automation", {}).values()):
+            raise ValueError("setting 'automation': give each object an object of field values")
         if wanted.get("duplicate_rule", "off") not in ("off", "alert", "block"):
             raise ValueError("setting 'duplicate_rule': off, alert or block")
         lists: dict[str, Any] = {name: tuple(wanted[name]) for name in ("hidden_fields", "invisible") if name in wanted}
@@ -161,7 +163,13 @@ class Org:
 
     def change_settings(self, wanted: dict[str, Any]) -> None:
         """Apply and keep settings. Raises ValueError."""
-        self.settings = self.settings.changed(wanted)
+        changed = self.settings.changed(wanted)
+        for name, values in changed.automation.items():
+            sobject = self.schema.get(name)
+            unknown = [field for field in values if sobject is None or sobject.get(field) is None]
+            if sobject is None or unknown:
+                raise ValueError(f"setting 'automation': no such object or field: {name} {' '.join(unknown)}")
+        self.settings = changed
         if "hidden_fields" in wanted:
             self.schema_changed = self.now()
         self.store.set_state("settings", self.store.state("settings", {}) | wanted)

@@ -6,8 +6,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-NAMES = "Contact Task attributes type records ids fields LastName SMM_Message_Key__c WhoId Who id AccountId".split()
-NAMES += "compositeRequest method url referenceId body httpHeaders allOrNone object winner losers GET lead".split()
+NAMES = [
+    "Contact", "Task", "attributes", "type", "records", "ids", "fields", "LastName", "SMM_Message_Key__c", "WhoId", "Who",
+    "id", "AccountId", "compositeRequest", "method", "url", "referenceId", "body", "httpHeaders", "allOrNone", "object",
+    "winner", "losers", "GET", "lead",
+]  # fmt: skip
 WORDS = st.sampled_from([*NAMES, "/services/data/v67.0/limits", "@{a.b}", "00T5g0000000001AAA", "\ud83d", ""])
 LEAVES = (
     st.none()

@@ -182,8 +182,8 @@ def test_a_parent_is_found_by_its_external_id(org: Any) -> None:
 
 @pytest.mark.parametrize(
     "reference",
-    [{"SMM_Person_Key__c": "nobody"}, {"LastName": "x"}, {}],
-    ids=["nobody has the key", "not an external id", "no key"],
+    [{"SMM_Person_Key__c": "nobody"}, {"LastName": "x"}, {}, {"attributes": ["x"], "SMM_Person_Key__c": "nobody"}],
+    ids=["nobody has the key", "not an external id", "no key", "attributes as a list"],
 )
 def test_a_parent_that_cannot_be_found_fails_the_row(org: Any, reference: dict[str, str]) -> None:
     row = {"SMM_Identity_Key__c": org.unique("i"), "Contact__r": reference}
@@ -275,6 +275,36 @@ def test_without_all_or_none_a_failed_part_leaves_the_others(org: Any) -> None:
     good = {"method": "POST", "url": "sobjects/Contact", "body": {"LastName": "Kept"}}
     answer = composite(org, good, {"url": "sobjects/Nothing"}, good)
     assert [status for status, _ in parts(answer)] == [201, 404, 201]
+
+
+@pytest.mark.parametrize(
+    ("part", "status"),
+    [
+        ({"url": "limits", "httpHeaders": ["x"]}, 400),
+        ({"url": "limits", "colour": 1}, 400),
+        ({"url": "limits", "method": "PUT"}, 405),
+        ({"url": "nothing"}, 404),
+        ({"method": "POST", "url": "composite", "body": {}}, 400),
+        ({"method": "POST", "url": "composite/sobjects/Contact", "body": {"ids": "x", "fields": ["Id"]}}, 400),
+    ],
+    ids=[
+        "headers as a list",
+        "unknown key",
+        "wrong method",
+        "unknown resource",
+        "composite in a composite",
+        "ids as a text",
+    ],
+)
+def test_a_wrong_part_fails_alone(org: Any, part: dict[str, Any], status: int) -> None:
+    (wrong, _), (right, _) = parts(composite(org, part, {"url": "limits"}))
+    assert (wrong, right) == (status, 200)
+
+
+def test_a_part_of_an_unknown_version_is_404(org: Any) -> None:
+    part = {"method": "GET", "url": "/services/data/v99.0/limits", "referenceId": "a"}
+    answer = org.call("POST", "composite", json={"compositeRequest": [part]})
+    assert [status for status, _ in parts(answer)] == [404]
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 """Scripted failures and the control endpoint."""
 
+import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
 from connector.sandbox.salesforce.faults import REQUEST_KINDS, ROW_KINDS, parse
+from connector.sandbox.salesforce.org import Settings
 
 KEY = "SMM_Message_Key__c"
 
@@ -121,6 +124,12 @@ def test_every_kind_of_fault_needs_nothing_but_its_name(kind: str) -> None:
         ("faults", {"kind": "slow", "colour": 1}, "colour"),
         ("faults", {"kind": "slow", "match": {"object": "Task"}}, "object"),
         ("faults", {"kind": "slow", "match": {"path": "("}}, "match.path"),
+        ("faults", {"kind": "slow", "match": {"path": 5}}, "match"),
+        ("faults", {"kind": "slow", "times": "often"}, "times"),
+        ("faults", {"kind": "slow", "seconds": True}, "seconds"),
+        ("settings", {"automation": {"Contact": 5}}, "automation"),
+        ("settings", {"automation": {"Contact": {"Nope": 5}}}, "Nope"),
+        ("merge", {"object": "Contact", "winner": "x", "losers": 5}, "losers"),
         ("settings", {"colour": 1}, "colour"),
         ("settings", {"page_size": "big"}, "page_size"),
         ("settings", {"storage_full": 1}, "storage_full"),
@@ -166,3 +175,9 @@ def test_stats_count_calls_requests_logins_and_writes(org: Any) -> None:
     assert (stats["calls"], stats["logins"], stats["unknown"]) == (1, 1, 0)
     assert stats["requests"] == {"POST /services/oauth2/token": 1, "POST /sobjects/{name}": 1}
     assert stats["writes"] == {"Contact": {"inserted": 1}}
+
+
+def test_the_manual_names_every_setting_and_every_kind_of_fault() -> None:
+    manual = (Path(__file__).parents[3] / "docs" / "sandbox-salesforce.md").read_text()
+    named = {setting.name for setting in dataclasses.fields(Settings)} | REQUEST_KINDS | ROW_KINDS
+    assert {name for name in named if f"`{name}`" not in manual} == set()
