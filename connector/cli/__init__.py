@@ -2,25 +2,24 @@
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from connector.cli import (
-    auditing,
-    checking,
-    explaining,
-    holding,
-    planning,
-    running,
-    sandboxing,
-    schemas,
-    showing,
-    syncing,
-)
+from connector.cli.auditing import audit
+from connector.cli.checking import check
+from connector.cli.explaining import explain
+from connector.cli.holding import app as holds
+from connector.cli.planning import plan
+from connector.cli.running import run
+from connector.cli.sandboxing import app as sandbox
+from connector.cli.schemas import schema, version
 from connector.cli.shared import FAULT, INTERRUPTED, Options, complain, errors
+from connector.cli.showing import show as status
+from connector.cli.syncing import sync
 from connector.errors import ConnectorError
 
 CONFIG = "config.yaml"
@@ -90,10 +89,21 @@ def _default_config() -> Path:
     return here if here.exists() or not named else Path(named)
 
 
-for module in (checking, planning, syncing, running, showing, explaining, auditing, schemas):
-    module.register(app)
-app.add_typer(holding.app, name="holds")
-app.add_typer(sandboxing.app, name="sandbox")
+COMMANDS: dict[str, Callable[..., None]] = {
+    "check": check,
+    "plan": plan,
+    "sync": sync,
+    "run": run,
+    "status": status,
+    "explain": explain,
+    "audit": audit,
+    "schema": schema,
+    "version": version,
+}
+for name, command in COMMANDS.items():
+    app.command(name)(command)
+app.add_typer(holds, name="holds")
+app.add_typer(sandbox, name="sandbox")
 
 
 def main() -> None:

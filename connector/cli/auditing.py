@@ -7,10 +7,6 @@ from connector.service.auditing import audit_connection
 from connector.sync.audit import Finding
 
 
-def register(app: typer.Typer) -> None:
-    app.command("audit")(audit)
-
-
 def audit(context: typer.Context, as_json: Json = False) -> None:
     """Check the promises against both sides by reading them: nothing lost, nothing doubled, nothing orphaned.
 

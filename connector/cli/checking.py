@@ -7,10 +7,6 @@ from connector.errors import ConfigError, Problem
 from connector.service.checking import Checked, check_connection
 
 
-def register(app: typer.Typer) -> None:
-    app.command("check")(check)
-
-
 def check(context: typer.Context, as_json: Json = False) -> None:
     """Check config, credentials, accounts, webhooks, and the mapping against the live schemas of both sides.
 

@@ -6,14 +6,11 @@ import typer
 
 from connector.cli.shared import Json, clean, options, print_json, say, short, table
 from connector.model import Fact
-from connector.service.explaining import Explanation, explain, find
+from connector.service.explaining import Explanation, find
+from connector.service.explaining import explain as explain_ref
 
 
-def register(app: typer.Typer) -> None:
-    app.command("explain")(show)
-
-
-def show(
+def explain(
     context: typer.Context,
     ref: Annotated[str, typer.Argument(help="system:object:id, object:id, or an id alone where it is unambiguous.")],
     as_json: Json = False,
@@ -25,7 +22,7 @@ def show(
     given = options(context)
     with given.opened() as app:
         plug, found = find(app.chosen(given.connection), ref)
-        story = explain(plug, found)
+        story = explain_ref(plug, found)
     if as_json:
         print_json({"connection": plug.name, **as_data(story)})
     else:

@@ -11,10 +11,6 @@ from connector.service.planning import Preview, Write, preview
 from connector.sync.placeholders import MARK
 
 
-def register(app: typer.Typer) -> None:
-    app.command("plan")(plan)
-
-
 def plan(
     context: typer.Context,
     limit: Annotated[int, typer.Option(help="Show this many field changes; 0 shows all.", min=0)] = 50,

@@ -8,10 +8,6 @@ from connector.service.daemon import Daemon
 from connector.service.stopping import stop_signals
 
 
-def register(app: typer.Typer) -> None:
-    app.command("run")(run)
-
-
 def run(context: typer.Context) -> None:
     """Run the daemon: sync on schedule, receive webhooks, serve /health, /ready and /metrics.
 

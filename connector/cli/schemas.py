@@ -15,11 +15,6 @@ class File(StrEnum):
     MAPPING = "mapping"
 
 
-def register(app: typer.Typer) -> None:
-    app.command("schema")(schema)
-    app.command("version")(version)
-
-
 def schema(file: Annotated[File, typer.Argument(help="Of which file.")]) -> None:
     """Print the JSON Schema of the config or of mapping files, for editors."""
     print_json(config.schema() if file is File.CONFIG else load.schema())

@@ -11,10 +11,6 @@ from connector.service.status import Status, status
 from connector.store.rows import stamp
 
 
-def register(app: typer.Typer) -> None:
-    app.command("status")(show)
-
-
 def show(context: typer.Context, as_json: Json = False) -> None:
     """Show where every message is, how far both sides were read, what waits, and what is wrong.
 

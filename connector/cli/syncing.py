@@ -18,10 +18,6 @@ from connector.sync.engine import Report
 WAITING = (IntentState.READY, IntentState.SENDING, IntentState.IN_DOUBT, IntentState.HELD)
 
 
-def register(app: typer.Typer) -> None:
-    app.command("sync")(sync)
-
-
 @dataclass
 class Outcome:
     """What one connection's run came to. `error` stopped it; `report.trouble` only cut parts of it short."""

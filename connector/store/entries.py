@@ -71,12 +71,13 @@ class DecisionRow:
 class Entries:
     """A whole plan as the journal takes it: all of it or nothing.
 
-    `ended` is (link id, reason), `moved` (link id, new CRM ref, reason), `closed_holds` (hold id, choice, by, why).
+    `facts` are records seen on the way that have become ours, `ended` is (link id, reason), `moved` (link id, new CRM ref, reason), `closed_holds` (hold id, choice, by, why).
     `requeued` are intents that a person wants sent again, `dropped` (intent id, why) those that shall never go out.
     `clean` holds the version the plan looked at: news that arrived since keeps the record dirty.
     """
 
     intents: Sequence[Action] = ()
+    facts: Sequence[Fact] = ()
     links: Sequence[NewLink] = ()
     ended: Sequence[tuple[int, str]] = ()
     moved: Sequence[tuple[int, Ref, str]] = ()

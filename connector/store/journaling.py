@@ -10,6 +10,7 @@ from connector.model import OPEN_INTENTS, Intent, IntentState, Kind, Link, Outco
 from connector.store import rows
 from connector.store.database import Scoped, chunks, insert, upsert
 from connector.store.entries import DecisionRow, Entries, Journaled, NewHold, NewLink, States
+from connector.store.observing import record_facts
 from connector.store.schema import Word, decisions, facts, holds, intents, links, snapshots
 
 LOOK_AGAIN = "Nothing was stored; plan again on what the store holds now."
@@ -22,6 +23,7 @@ class Journaling(Scoped):
         with self._writing() as db:
             self._close_holds(db, entries.closed_holds)
             self._release(db, entries)
+            record_facts(db, self.connection, entries.facts)
             self._end_links(db, entries.ended)
             self._move_links(db, entries.moved)
             made, shown, clashes = self._link(db, entries.links)

@@ -50,6 +50,7 @@ class Draft:
     mapping: Compiled
     connection: str
     intents: list[Action] = field(default_factory=list)
+    facts: list[Fact] = field(default_factory=list)
     creating: set[tuple[Kind, Ref]] = field(default_factory=set)
     created_by: set[tuple[str, str]] = field(default_factory=set)
     new_links: dict[tuple[Kind, Ref], NewLink] = field(default_factory=dict)
@@ -71,6 +72,7 @@ class Draft:
         looked_at = {fact.ref: fact.version for fact in work} | self.clean
         return Entries(
             intents=self.intents,
+            facts=self.facts,
             links=list(self.new_links.values()),
             ended=self.ended,
             moved=[(link, crm, why) for link, (crm, why) in self.moved.items()],
@@ -141,6 +143,7 @@ class Draft:
         self._conflicts(kind, pair, result, source)
         writes = self._writes(kind, pair, result, source, crm_ref, object_, key, why)
         if link is None and target is not None:
+            self.facts += [with_changes(pair.crm, dirty=False)] if pair.crm else []
             self.new_links[kind, pair.subject] = NewLink(kind, pair.subject, target, why, self._shown(pair, result))
         elif link is not None and result.news:
             self._advance(link, pair, result)

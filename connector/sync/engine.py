@@ -184,11 +184,9 @@ class Engine:
         chosen = _chosen(view)
         if chosen:
             seen += crm.fetch(chosen)
-        self._found = {fact.ref: fact for fact in fold_all({}, tuple(seen), Side.CRM)}
-        view = replace(view, facts={**self._found, **view.facts})
+        found = {fact.ref: fact for fact in fold_all({}, tuple(seen), Side.CRM)}
+        view = replace(view, facts={**found, **view.facts})
         return make_plan(view, work, self.mapping, self.name)
-
-    _found: Mapping[Ref, Fact] = {}
 
     def _view(self, work: Sequence[Fact], candidates: Mapping[Ref, list[Candidate]]) -> View:
         platform, crm = (self.adapters[side].capabilities for side in Side)
@@ -218,8 +216,6 @@ class Engine:
         return planned, sent
 
     def _journal(self, entries: Entries) -> int:
-        linked = {link.crm for link in entries.links}
-        self.ledger.record([replace(fact, dirty=False) for ref, fact in self._found.items() if ref in linked])
         journaled = self.ledger.journal(entries)
         self._after(entries)
         self._progress("planned", len(journaled.intents))

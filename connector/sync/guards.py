@@ -9,9 +9,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from connector.errors import Refusal
-from connector.model import Action, Decision, Kind, Op, Outcome
+from connector.model import Action, Decision, Kind, Op
 from connector.store.entries import Entries, Pins
-from connector.sync.merge import blank
+from connector.sync.merge import FIRST, blank
 
 HANDFUL = 20
 """Fewer writes than this never trip a share guard."""
@@ -41,7 +41,7 @@ class Tally:
                     self._decided(action, decision)
 
     def _decided(self, action: Action, decision: Decision) -> None:
-        if decision.reason.startswith("first contact") or decision.outcome is Outcome.SAME:
+        if decision.rule == FIRST:
             return
         name = f"{action.kind} {decision.field}"
         self.changes[name] += 1

@@ -21,6 +21,8 @@ from connector.mapping.model import Blank, Direction, Rule
 from connector.model import Decision, Outcome, Side, Value
 
 ONE_WAY: Final = "one_way"
+FIRST: Final = "first_contact"
+"""Names in the place of a rule: a one-way line that follows its source, and a blank filled when two records first meet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +127,9 @@ def _copy(terms: Terms, source: Side, values: Values, reason: str, **extra: Valu
 def _first_contact(terms: Terms, values: Values, newer: Side | None, settled: str | None) -> Merged:
     p, c = values.platform, values.crm
     if p is ABSENT or blank(p):
-        return _copy(terms, Side.CRM, values, "first contact; the platform side is blank")
+        return _copy(terms, Side.CRM, values, "first contact; the platform side is blank", rule=FIRST)
     if c is ABSENT or blank(c):
-        return _copy(terms, Side.PLATFORM, values, "first contact; the CRM side is blank")
+        return _copy(terms, Side.PLATFORM, values, "first contact; the CRM side is blank", rule=FIRST)
     return _conflict(terms, values, newer, settled, "first contact; both sides have a value")
 
 

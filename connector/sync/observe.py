@@ -6,6 +6,9 @@ from dataclasses import replace
 from connector.model import Fact, Kind, Observed, Ref, Side, State, Value, digest
 
 KEPT_WHEN_DELETED = ("text", "attachments")
+AUTHOR = ("author", "author_email")
+"""A message keeps the author's name as it was first seen: a person who is renamed did not write the past again, and their
+whole history need not be written to the CRM once more."""
 
 
 def fold(old: Fact | None, seen: Observed, side: Side) -> Fact | None:
@@ -40,6 +43,8 @@ def fold(old: Fact | None, seen: Observed, side: Side) -> Fact | None:
     fields = {**old.fields, **seen.fields}
     if fields.get("deleted") and side is Side.PLATFORM:
         fields.update({name: old.fields[name] for name in KEPT_WHEN_DELETED if name in old.fields})
+    if seen.kind is Kind.MESSAGE:
+        fields.update({name: old.fields[name] for name in AUTHOR if name in old.fields})
     parent = seen.parent or old.parent
     if (fields, parent, seen.life, seen.merged_into) == (old.fields, old.parent, old.life, old.merged_into):
         # The stamp moved but nothing we read did. The version is taken over quietly, unless the write was ours: then the

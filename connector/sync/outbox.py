@@ -13,6 +13,7 @@ from connector.adapters.base import Adapter, Lookup, Probe, Write
 from connector.errors import AllowanceSpent, AuthError, RecordGone, Rejected, RemoteError, SchemaDrift, Transient
 from connector.mapping.compiled import Compiled
 from connector.model import (
+    Fact,
     Fields,
     HoldType,
     Intent,
@@ -93,16 +94,16 @@ class Outbox:
         for intent in flying:
             if intent.state is IntentState.SENDING:
                 self._ledger.doubt(intent.id, "the connector stopped while it was being sent")
-        for intent in flying:
+        self._ledger.requeue([one.id for one in flying if one.action.op is Op.REMOVE], None, None)
+        for side in Side:
+            mine = [one for one in flying if one.action.side is side]
             try:
-                if intent.action.op is Op.SEND:
-                    self._probe(intent)
-                elif intent.action.op is Op.REMOVE:
-                    self._ledger.requeue(intent.id, None, None)
-                else:
-                    self._look_again(intent)
+                self._look_again([one for one in mine if one.action.op is Op.UPSERT])
+                for intent in mine:
+                    if intent.action.op is Op.SEND:
+                        self._probe(intent)
             except RemoteError as error:
-                self._trouble(intent.action.side, error)
+                self._trouble(side, error)
 
     def recognise(self, seen: Iterable[Observed]) -> None:
         """Settle sends by their marker: the message that we were unsure of has been observed."""
@@ -149,8 +150,7 @@ class Outbox:
         try:
             results = adapter.upsert(writes) if op is Op.UPSERT else adapter.remove(writes)
         except RemoteError as error:
-            for intent in intents:
-                self._failed(intent, error)
+            self._failed(intents, error)
             report.failed += len(intents)
             if isinstance(error, AuthError | AllowanceSpent | Transient):
                 raise
@@ -160,7 +160,7 @@ class Outbox:
             if isinstance(result, Receipt):
                 landed.append(Landed(intent, result, fields))
             else:
-                self._failed(intent, result)
+                self._failed([intent], result)
                 report.failed += 1
         self._settle(landed)
         report.done[side] += len(landed)
@@ -176,7 +176,7 @@ class Outbox:
             receipt = self._adapters[action.side].send(_as_write(intent, action.fields), intent.token)
         except RemoteError as error:
             report.failed += 1
-            self._failed(intent, error)
+            self._failed([intent], error)
             if isinstance(error, AuthError | AllowanceSpent):
                 raise
             return
@@ -202,37 +202,44 @@ class Outbox:
             )
             self._tell(intent, "held", question)
 
-    def _look_again(self, intent: Intent) -> None:
-        action = intent.action
-        fields = resolve(action.fields, self._linked([intent]))
-        if isinstance(fields, Waiting):
-            self._ledger.requeue(intent.id, None, None)
+    def _look_again(self, intents: Sequence[Intent]) -> None:
+        """What became of updates and creations whose answer never came: all of them looked up in as few calls as it takes."""
+        if not intents:
             return
-        now = self._current(intent)
-        if now is None:
-            self._ledger.requeue(intent.id, None, "looked for and not found: it was never written")
-            return
-        before = self._ledger.facts([now.ref]).get(now.ref)
-        fate = Fate.LANDED if action.target is None else fate_of_update(action, fields, before, now)
-        if fate is Fate.LANDED:
-            self._settle([Landed(intent, Receipt(now.ref, False, now.version, now.fields), fields)])
-        elif fate is Fate.NEVER_SENT:
-            self._ledger.requeue(intent.id, None, "looked at again: it was never written")
-        else:
-            fact = fold(before, now, action.side)
-            self._ledger.record([fact] if fact else [])
-            self._ledger.drop(intent.id, "somebody wrote after us; decided anew")
-            self._ledger.journal(Entries(redo=[action.source, action.subject]))
+        adapter = self._adapters[intents[0].action.side]
+        known = [one for one in intents if one.action.target]
+        keyed = [one for one in intents if one.action.key and not one.action.target]
+        shown: dict[int, Observed | None] = {}
+        if known:
+            targets = adapter.fetch([one.action.target for one in known if one.action.target])
+            shown |= {one.id: seen for one, seen in zip(known, targets, strict=True)}
+        if keyed:
+            found = adapter.find([Lookup(one.action.object, *one.action.key) for one in keyed if one.action.key])
+            shown |= {one.id: seen[0] if seen else None for one, seen in zip(keyed, found, strict=True)}
+        linked = self._linked(intents)
+        facts = self._ledger.facts([seen.ref for seen in shown.values() if seen])
+        landed: list[Landed] = []
+        absent: list[int] = []
+        for intent in intents:
+            now, fields = shown.get(intent.id), resolve(intent.action.fields, linked)
+            if now is None or isinstance(fields, Waiting):
+                absent.append(intent.id)
+                continue
+            before = facts.get(now.ref)
+            fate = Fate.LANDED if intent.action.target is None else fate_of_update(intent.action, fields, before, now)
+            if fate is Fate.LANDED:
+                landed.append(Landed(intent, Receipt(now.ref, False, now.version, now.fields), fields))
+            elif fate is Fate.NEVER_SENT:
+                absent.append(intent.id)
+            else:
+                self._overtaken(intent, fold(before, now, intent.action.side))
+        self._ledger.requeue(absent, None, "looked at again: it was never written")
+        self._settle(landed)
 
-    def _current(self, intent: Intent) -> Observed | None:
-        adapter = self._adapters[intent.action.side]
-        if intent.action.target:
-            return adapter.fetch([intent.action.target])[0]
-        if not intent.action.key:
-            return None
-        name, value = intent.action.key
-        found = adapter.find([Lookup(intent.action.object, name, value)])[0]
-        return found[0] if found else None
+    def _overtaken(self, intent: Intent, fact: Fact | None) -> None:
+        self._ledger.record([fact] if fact else [])
+        self._ledger.drop(intent.id, "somebody wrote after us; decided anew")
+        self._ledger.journal(Entries(redo=[intent.action.source, intent.action.subject]))
 
     def _resolve(self, batch: Sequence[Intent]) -> list[tuple[Intent, dict[str, object]]]:
         """Each intent with the ids of its parents; those whose parent is not written yet are put back to wait."""
@@ -266,25 +273,22 @@ class Outbox:
         linked = self._linked([one.intent for one in landed])
         self._ledger.settle([settlement(one, self._mapping, facts, links, linked) for one in landed])
 
-    def _failed(self, intent: Intent, error: RemoteError) -> None:
-        """One intent did not go through: again later, looked into, held for a person, or refused."""
-        now = self._clock()
+    def _failed(self, intents: Sequence[Intent], error: RemoteError) -> None:
+        """These did not go through, for one reason: again later, looked into, held for a person, or refused."""
         if not error.certain:
-            self._ledger.doubt(intent.id, str(error))
-        elif isinstance(error, RecordGone):
-            self._gone(intent, error)
-        elif isinstance(error, Rejected):
-            self._rejected(intent, error)
-        elif isinstance(error, SchemaDrift):
-            self._trouble(intent.action.side, error)
-            self._ledger.requeue(intent.id, now + DRIFT_WAIT, str(error))
-        elif isinstance(error, AllowanceSpent):
-            self._ledger.requeue(intent.id, now + ALLOWANCE_WAIT, str(error))
+            for intent in intents:
+                self._ledger.doubt(intent.id, str(error))
+        elif isinstance(error, RecordGone | Rejected):
+            for intent in intents:
+                if isinstance(error, RecordGone):
+                    self._gone(intent, error)
+                else:
+                    self._rejected(intent, error)
         else:
-            wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(intent.attempts, 10))
-            if error.retry_after is not None:
-                wait = max(wait, timedelta(seconds=error.retry_after))
-            self._ledger.requeue(intent.id, now + wait, str(error))
+            if isinstance(error, SchemaDrift):
+                self._trouble(intents[0].action.side, error)
+            wait = _wait(error, max(intent.attempts for intent in intents))
+            self._ledger.requeue([intent.id for intent in intents], self._clock() + wait, str(error))
 
     def _gone(self, intent: Intent, error: RemoteError) -> None:
         """The target was deleted or merged while we wrote: look at it, and decide anew with what it shows now."""
@@ -338,3 +342,13 @@ class Outbox:
 def _as_write(intent: Intent, fields: Fields) -> Write:
     action = intent.action
     return Write(action.kind, action.object, fields, action.target, action.key, action.expected)
+
+
+def _wait(error: RemoteError, attempts: int) -> timedelta:
+    if isinstance(error, SchemaDrift):
+        return DRIFT_WAIT
+    if isinstance(error, AllowanceSpent):
+        return ALLOWANCE_WAIT
+    doubled: int = 2 ** min(attempts, 10)
+    wait = min(LONGEST_WAIT, FIRST_WAIT * doubled)
+    return max(wait, timedelta(seconds=error.retry_after or 0))

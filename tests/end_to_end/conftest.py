@@ -1,7 +1,8 @@
 """Both sandboxes, the engine between them, and the people who work in the two systems (by plain requests, not through the
 connector's adapters)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -205,3 +206,17 @@ def office(tmp_path: Path) -> Iterator[Office]:
         office = Office(sandboxes)
         yield office
         office.close()
+
+
+@pytest.fixture(scope="module")
+def open_office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Office]]:
+    """Opens offices that the tests of a module share: `samples` loads the sample shop, `mapping` names the file."""
+    with ExitStack() as stack:
+
+        def opened(*, samples: bool = False, mapping: str = "chatwoot-salesforce.yaml") -> Office:
+            sandboxes = stack.enter_context(running(tmp_path_factory.mktemp("office"), samples=samples))
+            office = Office(sandboxes, mapping)
+            stack.callback(office.close)
+            return office
+
+        yield opened

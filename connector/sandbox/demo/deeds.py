@@ -12,6 +12,7 @@ AGENT_PRIORITY, CRM_PRIORITY = "low", "urgent"
 QUESTION = "Noch eine Frage: gilt die Garantie auch für das Ladegerät?"
 EDITED = "Könnt ihr mir eine in L zurücklegen?"
 TAKEN_BACK = "Top, dankjewel!"
+DELETED = "Voici mon adresse"
 ANSWERED = "It's put aside, Tom. See you on Saturday!"
 
 
@@ -40,7 +41,8 @@ def do_on_the_networks(people: People) -> list[Deed]:
     people.networks.take_back("jet_thanks")
     crm = people.crm_user
     return [
-        Deed("the message that Jet took back is marked on her timeline", lambda: _marked(crm)),
+        Deed("the message that Jet took back is marked on her timeline", lambda: _marked(crm, TAKEN_BACK)),
+        Deed("so is the one that Claire deleted in an old conversation", lambda: _marked(crm, DELETED)),
         Deed("Klaus's new question is on his timeline", lambda: _on_timeline(crm, QUESTION)),
         Deed("Lea's edited message shows its new text", lambda: _on_timeline(crm, EDITED)),
         Deed("the answer from the Facebook app is on Tom's timeline", lambda: _on_timeline(crm, ANSWERED)),
@@ -70,9 +72,13 @@ def _reply(people: People) -> Deed:
         if texts != [REPLY]:
             return f"WhatsApp got {texts}, not the reply as it was typed, once"
         status = crm.one(f"SELECT Status__c FROM Social_Outbound__c WHERE Id = '{reply}'")["Status__c"]
-        return None if status == "Read" else f"the reply's record says {status}, not Read"
+        if status != "Read":
+            return f"the reply's record says {status}, not Read"
+        return _on_timeline(crm, REPLY)
 
-    return Deed("Jet got the reply on WhatsApp, once, and its record says that she has read it", arrived)
+    return Deed(
+        "Jet got the reply on WhatsApp, once; it is on her timeline, and its record says that she has read it", arrived
+    )
 
 
 def _correct_phone(people: People) -> Deed:
@@ -136,13 +142,10 @@ def _on_timeline(crm: CrmUser, text: str) -> str | None:
     return None if len(found) == 1 else f"{len(found)} tasks instead of one show {text!r}"
 
 
-def _marked(crm: CrmUser) -> str | None:
-    marks = [task["SMM_State__c"] for task in _tasks(crm) if (task["Description"] or "").startswith(TAKEN_BACK)]
-    return (
-        None
-        if [str(mark).strip() for mark in marks] == ["[deleted]"]
-        else f"the task of the message that was taken back is marked {marks}"
-    )
+def _marked(crm: CrmUser, text: str) -> str | None:
+    marks = [task["SMM_State__c"] for task in _tasks(crm) if (task["Description"] or "").startswith(text)]
+    good = [str(mark).strip() for mark in marks] == ["[deleted]"]
+    return None if good else f"the deleted message {text!r} is marked {marks}"
 
 
 def _tasks(crm: CrmUser) -> list[Record]:

@@ -9,9 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from connector.app import Plug
-from connector.model import HoldType, Ref, State
+from connector.model import HoldType, Outcome, Ref, State
 from connector.sandbox.demo.deeds import contact
-from connector.sandbox.demo.people import CrmUser, Record
+from connector.sandbox.demo.people import CrmUser
 from connector.sandbox.demo.stage import Run
 
 WIDTH = 118
@@ -22,7 +22,7 @@ STATES = (State.SYNCED, State.FILTERED, State.HELD, State.ERASED)
 class Pages:
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False, markup=False)
-        if not self._console.is_terminal:
+        if console is None and not self._console.is_terminal:
             self._console.width = WIDTH
 
     def say(self, text: str = "", style: str = "") -> None:
@@ -88,20 +88,17 @@ class Pages:
 
     def conflicts(self, plug: Plug, crm: CrmUser) -> None:
         """Fields that both sides had changed."""
+        rows: list[tuple[object, ...]] = []
+        for one in plug.ledger.conflicts(10):
+            decision = one.row.decision
+            kept = decision.outcome is Outcome.KEEP
+            stands, lost = ("both values", "") if kept else (decision.value, decision.lost)
+            field = decision.field.partition("~")[0]
+            rows.append((_name_of(crm, one.row.crm), field, decision.rule, stands, lost, decision.reason))
         self._table(
             "Both sides had a value of their own: what was decided, by which rule",
             ("record", "field", "rule", "stands", "lost", "why"),
-            [
-                (
-                    _name_of(crm, one.row.crm),
-                    one.row.decision.field.partition("~")[0],
-                    one.row.decision.rule,
-                    one.row.decision.value,
-                    one.row.decision.lost,
-                    one.row.decision.reason,
-                )
-                for one in plug.ledger.conflicts(10)
-            ],
+            rows,
         )
 
     def holds(self, plug: Plug, crm: CrmUser) -> None:
@@ -165,8 +162,10 @@ def _account_row(name: str, states: Mapping[State, int]) -> tuple[object, ...]:
 
 
 def _name_of(crm: CrmUser, ref: Ref | None) -> str:
-    """The record's name as the CRM shows it."""
+    """The record's name as the CRM shows it; a contact's with its account."""
     if ref is None:
         return ""
-    found: Record = crm.one(f"SELECT Name FROM {ref.object} WHERE Id = '{ref.id}'")
-    return str(found["Name"])
+    fields = "Name, Account.Name" if ref.object == "Contact" else "Name"
+    found = crm.one(f"SELECT {fields} FROM {ref.object} WHERE Id = '{ref.id}'")
+    account = found.get("Account")
+    return f"{found['Name']} ({account['Name']})" if account else str(found["Name"])

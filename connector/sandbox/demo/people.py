@@ -62,6 +62,9 @@ class CrmUser(Person):
     def change(self, object_: str, id_: str, **fields: Any) -> None:
         self._call("PATCH", f"{API}/sobjects/{object_}/{id_}", json=fields)
 
+    def remove(self, object_: str, id_: str) -> None:
+        self._call("DELETE", f"{API}/sobjects/{object_}/{id_}")
+
     def counters(self) -> tuple[int, int]:
         """API calls that the org has counted, and records written in it, by anybody."""
         stats = self._call("GET", "/__control/stats")

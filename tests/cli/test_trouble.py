@@ -1,0 +1,133 @@
+"""What goes wrong ends with the documented code, one clear message and a way out, and writes nothing."""
+
+import sqlite3
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from connector.app import App
+from connector.store.store import Store
+
+
+def messages(result) -> str:
+    assert "Traceback" not in result.output
+    return " ".join(result.stderr.split())
+
+
+def test_every_problem_of_the_config_is_told_at_once(site):
+    site.edit("config.yaml", "port: 0", "prot: 0")
+    site.edit("config.yaml", "file:store-key", "file:nowhere")
+    found = site.json("check", code=2)
+    assert not found["ok"]
+    assert {problem["path"] for problem in found["problems"]} == {"store.key", "service.prot"}
+    assert all(problem["line"] for problem in found["problems"])
+    result = site.run("sync")
+    assert result.exit_code == 2
+    assert "prot" in messages(result)
+    assert "nowhere" in messages(result)
+
+
+def test_a_broken_mapping_ends_with_2_and_names_the_line(site):
+    site.edit("mapping.yaml", "rule: fill_blank", "rule: fill_blanks")
+    result = site.run("sync")
+    assert result.exit_code == 2
+    assert "mapping.yaml:" in messages(result)
+
+
+def test_a_mapping_that_does_not_fit_the_crm_is_found_by_check(site):
+    site.edit("mapping.yaml", "crm: SMM_Author__c", "crm: SMM_Autor__c")
+    found = site.json("check", code=1)["connections"][0]["findings"]
+    (error,) = [one for one in found if one["severity"] == "error"]
+    assert "SMM_Autor__c" in error["message"]
+    assert "SMM_Author__c" in error["way_out"]
+    assert error["line"]
+
+
+def test_an_unknown_stream_in_the_schedule_is_found_by_check_and_refused_by_run(site):
+    (site.folder / "config.yaml").open("a").write("schedule:\n  chagnes: 5m\n")
+    found = site.json("check", code=1)["connections"][0]["findings"]
+    assert "Did you mean changes?" in [one["way_out"] for one in found]
+    result = site.run("run")
+    assert result.exit_code == 2
+    assert "chagnes" in messages(result)
+
+
+@pytest.mark.parametrize("command", ["sync", "plan"])
+def test_wrong_credentials_end_with_5_and_never_show_the_secret(site, command):
+    (site.folder / "token").write_text("not-the-token")
+    site.edit("config.yaml", str(site.sandboxes.chatwoot_token), str(site.folder / "token"))
+    result = site.run(command)
+    assert result.exit_code == 5
+    assert "chatwoot" in messages(result)
+    assert "not-the-token" not in result.output
+    findings = site.json("check", code=1)["connections"][0]["findings"]
+    assert any("chatwoot" in one["message"] and one["way_out"] for one in findings)
+
+
+def test_a_connection_that_another_process_works_on_ends_with_3(site):
+    store = Store.open(f"sqlite:///{site.folder}/connector.db", clock=lambda: datetime.now(UTC))
+    assert store.at("main").lease("somebody:1", timedelta(minutes=5))
+    for command in ("sync", "plan"):
+        result = site.run(command)
+        assert result.exit_code == 3
+        assert "Another process" in messages(result)
+    store.close()
+
+
+def test_a_newer_store_ends_with_3(site):
+    site.run("status")
+    with sqlite3.connect(site.folder / "connector.db") as db:
+        db.execute("UPDATE alembic_version SET version_num = '9999_future'")
+    db.close()
+    result = site.run("status")
+    assert result.exit_code == 3
+    assert "newer version" in messages(result)
+
+
+def test_a_changed_mapping_is_refused_until_its_plan_is_approved(site):
+    first = site.json("sync", code=None)[0]
+    assert first["errors"] == []
+    site.edit("mapping.yaml", "{mark}{text:120}", "{mark}{text:100}")
+    before = site.crm("Task")
+    result = site.run("sync")
+    assert result.exit_code == 4
+    assert "connector plan --approve" in messages(result)
+    assert not site.json("status", code=1)[0]["mapping_approved"]
+    planned = site.json("plan", "--limit", "0", code=None)[0]
+    assert not planned["approved"]
+    assert any(
+        change["field"] == "Subject" and change["rule"] for write in planned["writes"] for change in write["changes"]
+    )
+    assert site.crm("Task") == before
+    assert "approved" in site.run("plan", "--approve").stdout
+    assert site.json("status", code=None)[0]["mapping_approved"]
+    assert site.run("sync").exit_code in (0, 1)
+    assert site.crm("Task") != before
+
+
+def test_a_fault_of_the_program_ends_with_70_and_without_a_traceback(site, monkeypatch):
+    monkeypatch.setattr(App, "chosen", lambda self, name: 1 / 0)
+    result = site.run("status")
+    assert result.exit_code == 70
+    assert "ZeroDivisionError" in messages(result)
+
+
+def test_an_interrupt_ends_with_130(site, monkeypatch):
+    def interrupted(self, name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(App, "chosen", interrupted)
+    assert site.run("status").exit_code == 130
+
+
+def test_an_unknown_connection_names_those_there_are(site):
+    result = site.run("--connection", "mian", "status")
+    assert result.exit_code == 2
+    assert "main" in messages(result)
+
+
+@pytest.mark.parametrize("text", ["nonsense", "chatwoot:person:", "chatwoot:person:99999", "003000000000000"])
+def test_explain_of_something_unknown_says_how_to_write_it(synced, text):
+    result = synced.run("explain", text)
+    assert result.exit_code == 1
+    assert "chatwoot:message:" in messages(result)

@@ -1,0 +1,45 @@
+"""Makes `memory_world` importable; the budget of the random runs comes from CONNECTOR_FUZZ (seconds are roughly 20 at 1)."""
+
+import os
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+
+sys.path.insert(0, str(Path(__file__).parent))
+pytest.register_assert_rewrite("memory_world")
+
+from memory_world import START, Clock  # noqa: E402
+
+from connector.store.store import Store  # noqa: E402
+
+FUZZ = float(os.environ.get("CONNECTOR_FUZZ", "1"))
+SLOW = (HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large)
+settings.register_profile("sync", deadline=None, suppress_health_check=SLOW, print_blob=True)
+
+
+@pytest.fixture(scope="session")
+def clock() -> Clock:
+    return Clock(START)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory, clock: Clock) -> Iterator[Store]:
+    """A real SQLite store; every run takes a connection of its own in it, which is as good as an empty store."""
+    store = Store.open(f"sqlite:///{tmp_path_factory.mktemp('store')}/connector.db", clock=clock)
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="session")
+def budget() -> settings:
+    """How long the state machine looks for trouble."""
+    return settings(
+        settings.get_profile("sync"),
+        max_examples=max(5, int(40 * FUZZ)),
+        stateful_step_count=30,
+        phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink),
+    )

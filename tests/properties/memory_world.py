@@ -1,0 +1,219 @@
+"""Two systems in memory, the people who work in them, the real engine between them, and what must hold once it is quiet."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from connector.adapters.base import FieldInfo
+from connector.adapters.memory import PLATFORM_OBJECTS, Fault, MemoryAdapter, MemorySystem, memory_object
+from connector.mapping.compiled import Compiled, Context, FieldRule, compile_mapping
+from connector.mapping.lenses import is_blank
+from connector.mapping.load import load_mapping
+from connector.mapping.model import Direction, Rule
+from connector.model import Fact, Fields, Kind, Life, Link, Op, Ref, Side, State, Value
+from connector.store.store import Ledger, Store
+from connector.sync import audit
+from connector.sync.engine import Engine, Report
+
+START = datetime(2026, 3, 2, 9, tzinfo=UTC)
+MAPPING = load_mapping(Path(__file__).parent / "mapping.yaml")
+KEY = FieldInfo("Key", "text", unique=True, external_id=True)
+CRM_OBJECTS = {
+    "Contact": memory_object(
+        "Contact", Kind.PERSON, ["Name", "Email", "Phone", "City", "Company", "Language", "Labels", "Rating", KEY]
+    ),
+    "Identity": memory_object("Identity", Kind.IDENTITY, ["Contact", "Handle", KEY], parent="Contact"),
+    "Thread": memory_object("Thread", Kind.CONVERSATION, ["Contact", "Status", "Labels", "Count", KEY], parent="Contact"),
+    "Task": memory_object(
+        "Task", Kind.MESSAGE, ["Subject", "Description", "Contact", "Thread", "State", KEY], parent="Contact"
+    ),
+    "Outbound": memory_object(
+        "Outbound", Kind.REPLY, ["Thread", "Body", "Status", "Error", "Message"], parent="Thread"
+    ),
+}
+LATE = timedelta(seconds=20)
+"""The longest time between a stamp and its becoming readable."""
+
+
+class Clock:
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+class Killed(BaseException):
+    """The process ends here. Not an Exception, so that nothing in between can pretend to handle it."""
+
+
+@dataclass
+class Effects:
+    """Counts what the engine does to the outside; at number `fatal` the process dies before the effect."""
+
+    count: int = 0
+    fatal: int | None = None
+
+    def happen(self) -> None:
+        self.count += 1
+        if self.fatal is not None and self.count >= self.fatal:
+            raise Killed(f"at effect {self.count}")
+
+    def watch(self, thing: Any, methods: Iterable[str]) -> Any:
+        return Watched(thing, frozenset(methods), self)
+
+
+class Watched:
+    """Any object, with these methods counted as effects before they run."""
+
+    def __init__(self, thing: Any, methods: frozenset[str], effects: Effects) -> None:
+        self._thing, self._methods, self._effects = thing, methods, effects
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._thing, name)
+        if name not in self._methods:
+            return found
+
+        def effect(*args: Any, **named: Any) -> Any:
+            self._effects.happen()
+            return found(*args, **named)
+
+        return effect
+
+
+LEDGER_EFFECTS = (
+    "pin ingest record journal mark_sending settle requeue doubt hold_intent refuse drop problem solved begin_run end_run "
+    "usage_add"
+).split()
+ADAPTER_EFFECTS = ("upsert", "send", "remove")
+
+
+def crm_reformats(_object: str, fields: Fields) -> Fields:
+    """What a CRM does to texts: outer white space goes."""
+    return {name: value.strip() if isinstance(value, str) else value for name, value in fields.items()}
+
+
+@dataclass
+class Worlds:
+    """Both systems with the connector's own store. `engine()` is a process: made anew it remembers nothing."""
+
+    store: Store
+    connection: str
+    clock: Clock
+    reads_back: bool = True
+    marks_sends: bool = True
+    late_writes: bool = False
+    page_size: int = 3
+    batch: int = 3
+    effects: Effects = field(default_factory=Effects)
+
+    def __post_init__(self) -> None:
+        self.platform = MemorySystem("platform", self.clock, dict(PLATFORM_OBJECTS))
+        self.crm = MemorySystem("crm", self.clock, CRM_OBJECTS, reformat=crm_reformats)
+        if self.late_writes:
+            self.platform.commits_late_by = self.crm.commits_late_by = LATE
+        self.mapping: Compiled = compile_mapping(MAPPING, Context(connection=self.connection))
+        self.ledger: Ledger = self.store.at(self.connection)
+        self.engine = self.new_engine()
+
+    def system(self, side: Side) -> MemorySystem:
+        return self.platform if side is Side.PLATFORM else self.crm
+
+    def new_engine(self) -> Engine:
+        def adapter(side: Side) -> Any:
+            made = MemoryAdapter(
+                self.system(side),
+                side,
+                page_size=self.page_size,
+                batch=self.batch,
+                lag=LATE,
+                reads_back=self.reads_back,
+                marks_sends=self.marks_sends,
+            )
+            return self.effects.watch(made, ADAPTER_EFFECTS)
+
+        ledger = self.effects.watch(self.store.at(self.connection), LEDGER_EFFECTS)
+        return Engine(
+            self.connection,
+            ledger,
+            adapter(Side.PLATFORM),
+            adapter(Side.CRM),
+            self.mapping,
+            clock=self.clock,
+            sleep=self.clock.sleep,
+        )
+
+    def restart(self) -> None:
+        self.effects = Effects()
+        self.engine = self.new_engine()
+
+    def sync_killed(self, at: int) -> bool:
+        """Sync with a process that dies at its `at`-th effect; a new one stands ready. False: it was done before."""
+        self.effects = Effects(fatal=at)
+        self.engine = self.new_engine()
+        try:
+            self.engine.sync()
+        except Killed:
+            return True
+        finally:
+            self.restart()
+        return False
+
+    def quiet(self) -> None:
+        """Faults are over; sync until nothing moves any more. Fails when it never becomes quiet, and when a further sync
+        writes anything."""
+        for system in (self.platform, self.crm):
+            system._faults.clear()
+        for _ in range(12):
+            self.clock.sleep(3700)
+            report = self.engine.sync()
+            assert not report.trouble, report.trouble
+            if not (report.written or report.planned) and not self.under_way():
+                break
+        else:
+            raise AssertionError(f"never quiet: {self.under_way()} {report}")
+        before = self.written_by_us()
+        for _ in range(2):
+            self.clock.sleep(3700)
+            report = self.engine.sync()
+            assert (report.planned, report.written, report.trouble) == (0, 0, []), report
+        assert self.written_by_us() == before, "a sync without news wrote something"
+
+    def under_way(self) -> list[str]:
+        open_ = [str(one) for one in self.ledger.in_flight()]
+        return open_ + [str(one) for one in self.ledger.ready(self.clock() + timedelta(days=1), 100)]
+
+    def written_by_us(self) -> Counter[Ref]:
+        return Counter(
+            record.ref
+            for system in (self.platform, self.crm)
+            for record in system.records.values()
+            for version in record.history
+            if version.by == "connector"
+        )
+
+    # ---- what stands in the systems
+
+    def live(self, side: Side, object_: str) -> dict[Ref, Fields]:
+        return {
+            ref: record.latest.fields
+            for ref, record in self.system(side).records.items()
+            if ref.object == object_ and record.latest.life is Life.LIVE
+        }
+
+    def links(self, kind: Kind, *, active: bool = True) -> list[Link]:
+        refs = [*self.platform.records, *self.crm.records]
+        return [one for one in self.ledger.links_of(refs) if one.kind is kind and one.active in (True, active)]
+
+    def fields(self, ref: Ref) -> Fields:
+        side = Side.PLATFORM if ref.system == "platform" else Side.CRM
+        return self.system(side).records[ref].latest.fields
+
+    def facts(self) -> dict[Ref, Fact]:
+        return self.ledger.facts([*self.platform.records, *self.crm.records])

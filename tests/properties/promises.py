@@ -1,0 +1,164 @@
+"""What must hold once both sides are quiet. Looks at the two systems and the store from outside, never into the engine."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from memory_world import CRM_OBJECTS, Worlds
+
+from connector.mapping.compiled import FieldRule
+from connector.mapping.lenses import is_blank
+from connector.mapping.model import Blank, Direction, Rule
+from connector.model import HoldType, IntentState, Kind, Life, Link, Op, Ref, Side, State, Value
+from connector.sync import audit
+
+
+def check(worlds: Worlds) -> None:
+    """Raises AssertionError naming the first promise that is broken."""
+    every_message_is_in_exactly_one_state(worlds)
+    synced_messages_have_one_record_with_their_text(worlds)
+    no_key_is_held_twice(worlds)
+    at_most_one_active_link_per_ref(worlds)
+    replies_left_exactly_once_and_in_order(worlds)
+    both_sides_agree_or_a_person_is_asked(worlds)
+
+
+def every_message_is_in_exactly_one_state(worlds: Worlds) -> None:
+    facts = worlds.facts()
+    for ref in worlds.platform.records:
+        if ref.object == "message":
+            assert ref in facts, f"{ref} was never seen"
+            assert facts[ref].state not in (None, State.OPEN), f"{ref} is {facts[ref].state}"
+            assert facts[ref].reason is not None, f"{ref} is {facts[ref].state}, and nobody knows why"
+    account = worlds.ledger.account()
+    assert sum(account.states.values()) == worlds.ledger.seen()
+
+
+def synced_messages_have_one_record_with_their_text(worlds: Worlds) -> None:
+    tasks = worlds.live(Side.CRM, "Task")
+    by_key: dict[str, list[Ref]] = {}
+    for ref, fields in tasks.items():
+        by_key.setdefault(fields["Key"], []).append(ref)
+    linked = {link.platform: link.crm for link in worlds.links(Kind.MESSAGE) if link.active}
+    for ref, fact in worlds.facts().items():
+        if fact.kind is not Kind.MESSAGE or fact.side is not Side.PLATFORM:
+            continue
+        records = by_key.get(f"{worlds.connection}:{ref.id}", [])
+        if fact.state is State.SYNCED:
+            assert records == [linked[ref]], f"{ref} should be one record, linked as {linked.get(ref)}: {records}"
+            shown = tasks[records[0]]
+            assert shown["Description"] == str(fact.fields["text"]).strip()
+            deleted = fact.fields.get("deleted") or fact.life is not Life.LIVE
+            assert (shown.get("State") == "[deleted]") == bool(deleted), f"{ref}: {shown}"
+        elif fact.state in (State.FILTERED, State.HELD):
+            assert not records, f"{ref} is {fact.state}, but has {records}"
+
+
+def no_key_is_held_twice(worlds: Worlds) -> None:
+    for object_ in CRM_OBJECTS:
+        keys = Counter(fields["Key"] for fields in worlds.live(Side.CRM, object_).values() if fields.get("Key"))
+        assert all(count == 1 for count in keys.values()), f"{object_}: {keys}"
+
+
+def at_most_one_active_link_per_ref(worlds: Worlds) -> None:
+    links = [link for page in worlds.ledger.all_links() for link in page]
+    assert audit.doubles(links) == []
+    for link in links:
+        crm = worlds.crm.records[link.crm].latest
+        platform = worlds.platform.records[link.platform].latest
+        assert crm.life is Life.LIVE, f"{link} is active, but the CRM record is {crm.life}"
+        if link.kind is not Kind.MESSAGE and link.kind is not Kind.REPLY:
+            assert platform.life is Life.LIVE, f"{link} is active, but the platform record is {platform.life}"
+
+
+def replies_left_exactly_once_and_in_order(worlds: Worlds) -> None:
+    intents = [one for page in worlds.ledger.all_intents() for one in page]
+    sends = [(intent, result) for intent, result in intents if intent.action.op is Op.SEND]
+    made = Counter(result for intent, result in sends if intent.state is IntentState.DONE)
+    delivered = [one.message for one in worlds.platform.network_receives]
+    assert Counter(delivered) == made, "what the network got is not what the journal says was sent"
+    sources = Counter(intent.action.source for intent, _ in sends)
+    assert all(count == 1 for count in sources.values()), f"a reply was planned twice: {sources}"
+    for ref, fields in worlds.live(Side.CRM, "Outbound").items():
+        assert fields["Status"] != "Queued", f"{ref} was forgotten"
+        if fields["Status"] in ("Sent", "Delivered"):
+            assert sources[ref] == 1, f"{ref} says it was sent"
+    # Per conversation in the order of the journal; the journal is in the order in which the CRM showed the replies.
+    place = {result: number for number, (_, result) in enumerate(sends)}
+    for conversation in {one.conversation for one in worlds.platform.network_receives}:
+        order = [place[one.message] for one in worlds.platform.network_receives if one.conversation == conversation]
+        assert order == sorted(order), f"{conversation}: replies overtook each other"
+
+
+def both_sides_agree_or_a_person_is_asked(worlds: Worlds) -> None:
+    asked = {(hold.subject, hold.field) for hold in worlds.ledger.open_holds(type=HoldType.CONFLICT)}
+    refused = {hold.subject for hold in worlds.ledger.open_holds(type=HoldType.REFUSED)}
+    settled = {
+        (hold.subject, hold.field)
+        for hold in worlds.ledger.settled_holds(worlds.platform.records)
+        if hold.type is HoldType.CONFLICT
+    }
+    for kind in (Kind.PERSON, Kind.CONVERSATION):
+        links = [link for link in worlds.links(kind) if link.active]
+        personas = Counter(link.crm for link in links)
+        for link in links:
+            if link.platform in refused:
+                continue
+            for rule in worlds.mapping.kind(kind).fields:  # type: ignore[union-attr]
+                if rule.direction is not Direction.BOTH or (link.platform, rule.name) in asked | settled:
+                    continue
+                if personas[link.crm] > 1 and rule.crm in ("Email", "Phone"):
+                    continue
+                assert agree(worlds, rule, link), disagreement(worlds, rule, link)
+
+
+def agree(worlds: Worlds, rule: FieldRule, link: Link) -> bool:
+    """The same up to the declared loss; a blank that the mapping says to leave alone is no disagreement."""
+    platform, crm = shown(worlds, rule, link)
+    if is_blank(platform) or is_blank(crm):
+        return rule.blank is Blank.IGNORE or is_blank(platform) == is_blank(crm)
+    return same(rule, platform, crm) or rule.rule is Rule.FILL_BLANK
+
+
+def same(rule: FieldRule, platform: Value, crm: Value) -> bool:
+    return rule.same(platform, crm) or rule.same(rule.lens.get(rule.to_crm(platform)), crm)
+
+
+def shown(worlds: Worlds, rule: FieldRule, link: Link) -> tuple[Value, Value]:
+    return (
+        worlds.fields(link.platform).get(rule.platform),
+        rule.lens.get(worlds.fields(link.crm).get(rule.crm)),
+    )
+
+
+def disagreement(worlds: Worlds, rule: FieldRule, link: Link) -> str:
+    platform, crm = shown(worlds, rule, link)
+    return f"{rule.name} of {link.platform} and {link.crm}: {platform!r} and {crm!r}"
+
+
+def every_written_value_was_typed(worlds: Worlds, typed: dict[str, list[Value]]) -> None:
+    """`typed` holds what people typed by CRM field, canonical; of sets each member."""
+    by_crm = {rule.crm: rule for rule in worlds.mapping.persons.fields}
+    by_platform = {rule.platform: rule for rule in worlds.mapping.persons.fields}
+    for system, rules in ((worlds.platform, by_platform), (worlds.crm, by_crm)):
+        for record in system.records.values():
+            if record.kind is not Kind.PERSON:
+                continue
+            for name, value in written_by_us(record.history):
+                rule = rules.get(name)
+                if rule is None or is_blank(value):
+                    continue
+                canonical = rule.lens.get(value) if system is worlds.crm else value
+                if rule.rule is Rule.UNION:
+                    assert set(canonical) <= set(typed[rule.crm]), f"{record.ref}.{name}: nobody typed {canonical}"
+                else:
+                    assert any(same(rule, one, canonical) for one in [*typed[rule.crm], rule.default]), (
+                        f"{record.ref}.{name}: nobody typed {canonical!r}"
+                    )
+
+
+def written_by_us(history: Iterable) -> Iterable[tuple[str, Value]]:
+    before: dict = {}
+    for version in history:
+        if version.by == "connector":
+            yield from ((name, value) for name, value in version.fields.items() if before.get(name) != value)
+        before = dict(version.fields)
