@@ -273,6 +273,13 @@ def command_names() -> dict[str, set[str]]:
     return found
 
 
+def code_in(text: str) -> list[str]:
+    """The code of a paper: what stands between backticks, in a fence, or indented by four."""
+    fences = text.split("```")[1::2]
+    indented = re.findall(r"^ {4,}(.*)$", text, re.MULTILINE)
+    return [line for fence in fences for line in fence.splitlines()] + indented + re.findall(r"`([^`]+)`", text)
+
+
 def test_ci_runs_exactly_the_commands_that_the_readme_promises() -> None:
     run = [line for line in read(ROOT / ".ci" / "run").splitlines() if re.match(r"make\b", line)]
     assert run == ["make demo", "make test"]
@@ -281,19 +288,28 @@ def test_ci_runs_exactly_the_commands_that_the_readme_promises() -> None:
     assert promised == run
 
 
-@pytest.mark.parametrize("path", papers(), ids=lambda path: path.name)
+def test_the_readme_names_the_way_to_one_s_own_systems() -> None:
+    assert re.findall(r"^connector (\w+)", "\n".join(code_in(read(ROOT / "README.md"))), re.MULTILINE)[:4] == [
+        "check",
+        "plan",
+        "sync",
+        "run",
+    ]
+
+
+@pytest.mark.parametrize("path", papers(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_paper_names_only_commands_that_exist(path: Path) -> None:
     known = command_names()
-    text = read(path)
-    for command, sub in re.findall(r"(?:`|^ *\$? *)connector ([a-z]+)(?: ([a-z]+)\b)?", text, re.MULTILINE):
+    code = "\n".join(code_in(read(path)))
+    for command, sub in re.findall(r"^(?:\S*/)?connector ([a-z]+)(?: ([a-z]+)\b)?", code, re.MULTILINE):
         assert command in known[""], f"{path.name}: connector {command}"
         if known[command] and sub:
             assert sub in known[command], f"{path.name}: connector {command} {sub}"
-    for target in re.findall(r"(?:`|^ *\$? *)make ([a-z]+)", text, re.MULTILINE):
+    for target in re.findall(r"^make ([a-z]+)", code, re.MULTILINE):
         assert target in make_targets(), f"{path.name}: make {target}"
 
 
-@pytest.mark.parametrize("path", papers(), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", papers(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_paper_s_links_lead_somewhere(path: Path) -> None:
     targets = re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)(?:#[^)]*)?\)", read(path))
     missing = [target for target in targets if not (path.parent / target).exists()]

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from typing import ClassVar, Final
 from zoneinfo import ZoneInfo
 
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, ParserRejectedMarkup
 from bs4.element import NavigableString, PreformattedString, Tag
 from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
@@ -28,7 +28,7 @@ class Text(Base):
         "Control characters and outer white space; everything beyond `limit`, which the text then says itself."
     )
     type: ClassVar[str] = "text"
-    limit: int | None = Field(None, ge=1, description="longest result, in UTF-16 units")
+    limit: int | None = Field(None, ge=1, description="longest result, in UTF-16 units; a line break counts as two")
     more: str = Field("…", description="text with {names}, put at the end of a cut text")
     _zone: ZoneInfo = UTC_ZONE
 
@@ -45,8 +45,10 @@ class Text(Base):
 
     def to(self, value: Value, names: Fields) -> Value:
         text = clean(show(value))
-        if self.limit is not None and units(text) > self.limit:
-            text = cut(text, self.limit, parse_template(self.more, self._zone).render(names))
+        # Salesforce keeps a line break as two characters, and counts it so.
+        stored = text.replace("\n", "\r\n")
+        if self.limit is not None and units(stored) > self.limit:
+            text = cut(stored, self.limit, parse_template(self.more, self._zone).render(names)).replace("\r\n", "\n")
         return text
 
     def back(self, value: Value) -> Value:
@@ -122,8 +124,12 @@ PARAGRAPH: Final = "\x02"
 def html_to_text(value: str) -> str:
     """What a reader of the page sees. Line and paragraph boundaries are marked by control characters on the way, which
     `clean` keeps out of the input."""
+    try:
+        page = BeautifulSoup(clean(value), "html.parser")
+    except ParserRejectedMarkup:
+        return clean(value)  # No parser reads it as HTML, so it is text that somebody typed.
     out: list[str] = []
-    stack: list[object] = [BeautifulSoup(clean(value), "html.parser")]
+    stack: list[object] = [page]
     while stack:
         node = stack.pop()
         if isinstance(node, str) and not isinstance(node, NavigableString):

@@ -16,57 +16,120 @@ def test_check_of_a_good_config_shows_both_accounts_and_ends_with_0(site):
     assert "webhook_secret" in one["findings"][0]["message"]
 
 
-def test_plan_then_sync_then_settle_then_audit(site):
+def test_plan_shows_everything_and_writes_nothing(site):
+    before = site.crm("Task"), site.crm("Contact")
     planned = site.json("plan", "--limit", "0")[0]
     assert planned["approved"]
     assert planned["totals"]["crm upsert message"] > 100
+    assert planned["totals"]["crm upsert message"] == sum(one["kind"] == "message" for one in planned["writes"])
     assert planned["crm_calls"]["write"] <= 5
     assert planned["refusals"] == []
-    assert [hold["type"] for hold in planned["holds"]] == ["identity"]
-    assert not [task for task in site.crm("Task") if task.get("SMM_Message_Key__c")]
+    assert planned["filtered"] == {"private notes stay out": 6}
+    shown = site.run("plan", "--limit", "3").stdout
+    assert "more field changes; --limit 0 shows all" in shown
+    assert (site.crm("Task"), site.crm("Contact")) == before
 
-    first = site.json("sync", code=1)[0]
+
+def ours(site) -> list[dict]:
+    return [task for task in site.crm("Task") if (task.get("SMM_Message_Key__c") or "").startswith("main:")]
+
+
+def test_the_first_sync_accounts_for_every_message_and_the_second_writes_nothing(used):
+    first = used.first
     assert first["seen"] == sum(first["account"].values())
-    assert first["account"]["held"] > 0
     assert first["account"]["open"] == 0
+    assert first["errors"] == []
     assert first["holds_opened"] == 1
-    assert first["done"] >= sum(planned["totals"].values())
-    tasks = [task for task in site.crm("Task") if task.get("SMM_Message_Key__c")]
-    assert len(tasks) == first["account"]["synced"]
+    assert len(ours(used)) >= first["account"]["synced"] > 100
+    assert used.json("sync", code=None)[0]["planned"] == 0
 
-    assert site.json("sync", code=1)[0]["planned"] == 0
 
-    (hold,) = site.json("holds", "list")
-    refused = site.run("holds", "settle", str(hold["id"]), "--choice", "perhaps", "--because", "no idea")
+def test_a_settled_identity_brings_the_held_messages_in(used):
+    (hold,) = used.json("holds", "list")
+    assert hold["type"] == "identity"
+    refused = used.run("holds", "settle", str(hold["id"]), "--choice", "perhaps", "--because", "no idea")
     assert refused.exit_code == 1
     assert all(choice in refused.stderr for choice in hold["choices"])
-    assert "salesforce:Contact" in site.run("holds", "show", str(hold["id"])).stdout
+    assert "salesforce:Contact" in used.run("holds", "show", str(hold["id"])).stdout
 
     choice = hold["choices"][0].rpartition(":")[2]
-    settled = site.run("holds", "settle", str(hold["id"]), "--choice", choice, "--because", "she called", "--by", "sam")
+    settled = used.run("holds", "settle", str(hold["id"]), "--choice", choice, "--because", "she called", "--by", "sam")
     assert settled.exit_code == 0
-    assert site.json("holds", "list") == []
-    again = site.run("holds", "settle", str(hold["id"]), "--choice", "never", "--because", "too late")
+    assert used.json("holds", "list") == []
+    again = used.run("holds", "settle", str(hold["id"]), "--choice", "never", "--because", "too late")
     assert again.exit_code == 1
     assert "settled by sam" in again.stderr
 
-    last = site.json("sync")[0]
-    assert last["account"]["held"] == 0
-    story = site.json("explain", hold["subject"])
+    assert used.json("sync")[0]["account"]["held"] == 0
+    story = used.json("explain", hold["subject"])
     assert [link["why"] for link in story["links"]] == [["sam decided: she called"]]
     assert [one["choice"] for one in story["holds"]] == [hold["choices"][0]]
 
-    promises = site.json("audit")[0]["promises"]
+
+def test_explain_tells_the_same_story_from_either_side(used):
+    task = ours(used)[0]
+    by_id = used.json("explain", task["Id"][:15])
+    message = by_id["links"][0]["platform"]
+    by_message = used.json("explain", message)
+    assert by_message["state"] == "synced"
+    assert by_id["ref"] == f"salesforce:Task:{task['Id']}"
+    assert [one["ref"].split(":")[1] for one in by_message["above"]] == ["conversation", "person"]
+    subject = next(one for one in by_message["decisions"] if one["field"] == "Subject~template")
+    assert "mapping.yaml:" in subject["where"]
+    assert subject["value"] == task["Subject"]
+    assert by_message["intents"][0]["state"] == "done"
+    assert used.json("explain", message.partition(":")[2])["ref"] == message
+    assert "writes" in used.run("explain", message).stdout
+
+
+def test_status_answers_with_the_documented_shape(used):
+    (found,) = used.json("status", code=None)
+    assert found["balanced"]
+    assert found["seen"] == sum(found["account"].values())
+    assert set(found["account"]) == {"open", "synced", "filtered", "held", "erased"}
+    assert {(one["side"], one["stream"]) for one in found["streams"]} == {
+        ("platform", "conversations"),
+        ("platform", "recheck"),
+        ("crm", "changes"),
+    }
+    assert all(one["lag"] is not None and not one["under_way"] for one in found["streams"])
+    assert found["calls_today"]["salesforce"] > 0
+    assert found["last_run"]["kind"] == "sync"
+    assert all({"field", "rule", "winner", "loser"} <= conflict.keys() for conflict in found["conflicts"])
+    assert "messages seen =" in used.run("status").stdout
+
+
+def test_a_changed_mapping_is_refused_until_its_plan_is_approved(used):
+    used.edit("mapping.yaml", "{mark}{text:120}", "{mark}{text:100}")
+    before = ours(used)
+    refused = used.run("sync")
+    assert refused.exit_code == 4
+    assert "connector plan --approve" in " ".join(refused.stderr.split())
+    assert not used.json("status", code=1)[0]["mapping_approved"]
+    planned = used.json("plan", "--limit", "0", code=None)[0]
+    assert not planned["approved"]
+    changes = [change for write in planned["writes"] for change in write["changes"]]
+    assert {change["field"] for change in changes} == {"Subject"}
+    assert all(change["rule"] == "changed" and len(change["after"]) < len(change["before"]) for change in changes)
+    assert ours(used) == before
+    assert "The mapping is approved." in used.run("plan", "--approve").stdout
+    assert used.json("status", code=None)[0]["mapping_approved"]
+    assert used.run("sync").exit_code in (0, 1)
+    after = {task["Id"]: task["Subject"] for task in ours(used)}
+    assert sum(after[task["Id"]] != task["Subject"] for task in before) == len(changes)
+
+
+def test_audit_keeps_quiet_until_a_promise_is_broken(used):
+    used.run("sync")
+    promises = used.json("audit")[0]["promises"]
     assert [one["violations"] for one in promises] == [0] * len(promises)
     assert all(one["checked"] for one in promises if "reply" not in one["promise"])
 
-    broken = next(task for task in site.crm("Task") if task.get("SMM_Message_Key__c"))
-    site.org("POST", "seed", {"object": "Task", "records": [{"Subject": "stray", "SMM_Message_Key__c": "main:stray"}]})
-    found = site.json("audit", code=1)[0]["promises"]
-    (stray,) = [one for one in found if one["violations"]]
+    used.org("POST", "seed", {"object": "Task", "records": [{"Subject": "stray", "SMM_Message_Key__c": "main:stray"}]})
+    (stray,) = [one for one in used.json("audit", code=1)[0]["promises"] if one["violations"]]
     assert "without a link" in stray["promise"]
     assert "main:stray" in stray["first"][0]
-    assert broken["Id"] not in stray["first"][0]
+    assert "BROKEN" in used.run("audit").stdout
 
 
 @pytest.mark.parametrize(
@@ -93,7 +156,7 @@ def test_version_is_the_package_version():
     assert CliRunner().invoke(app, ["version"]).stdout.strip() == __version__
 
 
-def test_the_config_is_found_by_the_environment_when_none_stands_here(synced, tmp_path, monkeypatch):
+def test_the_config_is_found_by_the_environment_when_none_stands_here(used, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CONNECTOR_CONFIG", str(synced.folder / "config.yaml"))
+    monkeypatch.setenv("CONNECTOR_CONFIG", str(used.folder / "config.yaml"))
     assert "main" in CliRunner().invoke(app, ["status"]).stdout

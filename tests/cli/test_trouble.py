@@ -84,27 +84,6 @@ def test_a_newer_store_ends_with_3(site):
     assert "newer version" in messages(result)
 
 
-def test_a_changed_mapping_is_refused_until_its_plan_is_approved(site):
-    first = site.json("sync", code=None)[0]
-    assert first["errors"] == []
-    site.edit("mapping.yaml", "{mark}{text:120}", "{mark}{text:100}")
-    before = site.crm("Task")
-    result = site.run("sync")
-    assert result.exit_code == 4
-    assert "connector plan --approve" in messages(result)
-    assert not site.json("status", code=1)[0]["mapping_approved"]
-    planned = site.json("plan", "--limit", "0", code=None)[0]
-    assert not planned["approved"]
-    assert any(
-        change["field"] == "Subject" and change["rule"] for write in planned["writes"] for change in write["changes"]
-    )
-    assert site.crm("Task") == before
-    assert "approved" in site.run("plan", "--approve").stdout
-    assert site.json("status", code=None)[0]["mapping_approved"]
-    assert site.run("sync").exit_code in (0, 1)
-    assert site.crm("Task") != before
-
-
 def test_a_fault_of_the_program_ends_with_70_and_without_a_traceback(site, monkeypatch):
     monkeypatch.setattr(App, "chosen", lambda self, name: 1 / 0)
     result = site.run("status")
@@ -127,7 +106,7 @@ def test_an_unknown_connection_names_those_there_are(site):
 
 
 @pytest.mark.parametrize("text", ["nonsense", "chatwoot:person:", "chatwoot:person:99999", "003000000000000"])
-def test_explain_of_something_unknown_says_how_to_write_it(synced, text):
-    result = synced.run("explain", text)
+def test_explain_of_something_unknown_says_how_to_write_it(used, text):
+    result = used.run("explain", text)
     assert result.exit_code == 1
     assert "chatwoot:message:" in messages(result)

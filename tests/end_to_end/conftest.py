@@ -202,6 +202,24 @@ class Office:
 
 @pytest.fixture
 def office(tmp_path: Path) -> Iterator[Office]:
+    """Both systems with inboxes and agents, and nobody in them yet."""
+    with running(tmp_path) as sandboxes:
+        office = Office(sandboxes)
+        office.control(
+            "import",
+            inboxes=[
+                {"key": "instagram", "name": "Instagram", "channel_type": "Channel::Instagram"},
+                {"key": "whatsapp", "name": "WhatsApp", "channel_type": "Channel::Whatsapp"},
+            ],
+            labels=[{"key": name, "title": name} for name in ("vip", "repair")],
+        )
+        yield office
+        office.close()
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Office]:
+    """Both systems with the sample shop in them."""
     with running(tmp_path, samples=True) as sandboxes:
         office = Office(sandboxes)
         yield office

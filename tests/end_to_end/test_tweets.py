@@ -21,9 +21,7 @@ import pytest
 from connector.sandbox.load import Tweet, load_csv, read_rows, threads
 from connector.sync.engine import Report
 
-FILE = Path(
-    os.environ.get("CONNECTOR_TWEETS") or Path(__file__).parents[3] / "shared/data/customer-support-tweets.csv"
-)
+FILE = Path(os.environ.get("CONNECTOR_TWEETS") or Path(__file__).parents[3] / "shared/data/customer-support-tweets.csv")
 OBJECTS = ("Contact", "Lead", "Social_Identity__c", "Social_Conversation__c", "Task", "Social_Outbound__c")
 STAMPS = {"SystemModstamp", "LastModifiedDate", "LastModifiedById", "LastActivityDate"}
 CALLS_PER_THOUSAND = 10
@@ -48,7 +46,9 @@ class Books:
         for table, rows in now.items():
             for id_, row in rows.items():
                 old = then[table].get(id_, {})
-                changed = {name: (old.get(name), row[name]) for name in row.keys() - STAMPS if row[name] != old.get(name)}
+                changed = {
+                    name: (old.get(name), row[name]) for name in row.keys() - STAMPS if row[name] != old.get(name)
+                }
                 if changed:
                     found[table, id_] = changed
             assert not then[table].keys() - rows.keys(), f"rows of {table} are gone"
@@ -68,7 +68,11 @@ class Town:
     def books(self, report: Report) -> Books:
         office = self.office
         office.settle()
-        tables = {name: {str(row["id"]): row for row in rows} for name, rows in office.dump().items() if rows and "id" in rows[0]}
+        tables = {
+            name: {str(row["id"]): row for row in rows}
+            for name, rows in office.dump().items()
+            if rows and "id" in rows[0]
+        }
         return Books(
             report,
             office.account(),
@@ -193,7 +197,8 @@ def alone(town: Town) -> list[list[Tweet]]:
     return [
         thread
         for thread in town.threads
-        if {tweet.author for tweet in thread if tweet.inbound} == {customer_of(thread)} and seen[customer_of(thread)] == 1
+        if {tweet.author for tweet in thread if tweet.inbound} == {customer_of(thread)}
+        and seen[customer_of(thread)] == 1
     ]
 
 
@@ -273,18 +278,82 @@ def test_a_second_sync_writes_nothing_on_either_side(first: Books, second: Books
     assert second.platform == first.platform
 
 
-def test_dbg(town: Town, second: Books, third: Books, fourth: Books) -> None:
-    import pprint
+def test_a_third_sync_brings_every_change_into_the_crm_and_nothing_else(town: Town, third: Books) -> None:
+    did, before = town.did, town.did["before"]
+    changes = third.changes(before, "crm")
+    tasks = {key: row for key, row in changes.items() if key[0] == "Task"}
+    made = [row for row in tasks.values() if "SMM_Message_Key__c" in row]
+    texts = {
+        int(row["SMM_Conversation_Key__c"][1].removeprefix("shop:")): (
+            row["Description"][1],
+            row["SMM_Direction__c"][1],
+        )
+        for row in made
+    }
+    written = {number: (as_salesforce_keeps_it(text), "Inbound") for number, text in did["written"].items()}
+    assert texts == written | {number: (text, "Outbound") for number, text in did["replied"].items()}
+    assert len(made) == 25
+    edited = {third.crm["Task"][id_]["SMM_Message_Key__c"]: row for (_, id_), row in tasks.items() if row not in made}
+    assert {key: row["Description"][1] for key, row in edited.items()} == did["edited"]
+    assert all(set(row) == {"Subject", "Description", "SMM_State__c"} for row in edited.values())
 
-    pprint.pprint(short(town.did["before"].changes(second, "crm")))
-    print("-----------------")
-    pprint.pprint(short(third.changes(town.did["before"], "crm")))
-    pprint.pprint(short(third.changes(town.did["before"], "platform")))
-    print({n: c - town.did["before"].writes[n] for n, c in third.writes.items()})
-    print(fourth.report)
-    pprint.pprint(fourth.changes(third, "crm"))
-    pprint.pprint(fourth.changes(third, "platform"))
+    moved = {f"shop:{number}" for number in texts}
+    threads_ = {id_: row for (name, id_), row in changes.items() if name == "Social_Conversation__c"}
+    assert threads_.pop(did["labelled"]) == {"Labels__c": (None, "refund")}
+    assert threads_.pop(did["resolved"]) == {"Status__c": ("open", "resolved")}
+    assert {third.crm["Social_Conversation__c"][id_]["SMM_Conversation_Key__c"] for id_ in threads_} == moved
+    counted = {"Message_Count__c", "Last_Message_At__c", "Last_Direction__c"}
+    assert all(
+        set(row) <= counted and row["Message_Count__c"][1] == row["Message_Count__c"][0] + 1
+        for row in threads_.values()
+    )
+
+    people = {id_: row for (name, id_), row in changes.items() if name == "Contact"}
+    assert people == {did["mailed"]: {"Email": (None, "someone@tweets.example")}}
+    fates = {id_: row["Status__c"] for (name, id_), row in changes.items() if name == "Social_Outbound__c"}
+    assert fates == dict.fromkeys(did["outbound"].values(), ("Queued", "Sent"))
+    assert {name for name, _ in changes} == {"Task", "Social_Conversation__c", "Contact", "Social_Outbound__c"}
 
 
-def short(x):
-    return {k: (v if not any(o is None and n == "Id" for n, (o, _) in v.items()) else "new") for k, v in x.items()}
+def test_a_third_sync_writes_each_changed_record_once(town: Town, third: Books) -> None:
+    done = {name: dict(counts - town.did["before"].writes[name]) for name, counts in third.writes.items()}
+    print(f"\nthird sync: {done} in {third.report.calls['salesforce']} calls")
+    assert done == {
+        "Contact": {"updated": 1},
+        "Social_Identity__c": {},
+        "Social_Conversation__c": {"updated": 27},
+        "Social_Outbound__c": {"updated": 5},
+        "Task": {"inserted": 25, "updated": 2},
+    }
+
+
+def test_a_third_sync_brings_every_change_to_the_platform_and_every_reply_once(town: Town, third: Books) -> None:
+    did, changes = town.did, third.changes(town.did["before"], "platform")
+    people = {
+        id_: row for (name, id_), row in changes.items() if name == "contact" and set(row) != {"last_activity_at"}
+    }
+    assert people == {
+        **{id_: {"phone_number": (None, number)} for id_, number in did["phoned"].items()},
+        did["named"]: {"name": (people[did["named"]]["name"][0], "Mina Tweeter")},
+    }
+    status = {id_: row["status"] for (name, id_), row in changes.items() if name == "conversation" and "status" in row}
+    assert status == {did["closed"]: ("open", "resolved")}
+    urgent = {
+        id_: row["priority"] for (name, id_), row in changes.items() if name == "conversation" and "priority" in row
+    }
+    assert urgent == {did["urgent"]: (None, "urgent")}
+    assert not {
+        (name, key) for (name, id_), row in changes.items() if name == "conversation" for key in row if key == "labels"
+    }
+    received = [(row["conversation_id"], row["text"]) for row in third.platform["delivered"].values()]
+    assert sorted(received) == sorted(did["replied"].items())
+    outgoing = [row for (name, _), row in changes.items() if name == "message" and row["message_type"][1] == 1]
+    assert len(outgoing) == 5
+
+
+def test_a_fourth_sync_writes_nothing_on_either_side(third: Books, fourth: Books) -> None:
+    assert (fourth.report.planned, fourth.report.written) == (0, 0)
+    assert fourth.writes == third.writes
+    assert fourth.crm == third.crm
+    assert fourth.platform == third.platform
+    assert set(fourth.account) == {"synced"}

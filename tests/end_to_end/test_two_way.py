@@ -18,23 +18,23 @@ def link_of(office: Any, kind: str, platform: str) -> Any:
     return active[0]
 
 
-def test_every_sample_message_is_in_one_state_and_a_second_sync_writes_nothing(office: Any) -> None:
-    office.sync()
-    account = office.account()
-    assert sum(account.values()) == office.ledger.seen()
+def test_every_sample_message_is_in_one_state_and_a_second_sync_writes_nothing(shop: Any) -> None:
+    shop.sync()
+    account = shop.account()
+    assert sum(account.values()) == shop.ledger.seen()
     assert "open" not in account
-    before = office.crm_stats()["writes"]
-    second = office.sync()
+    before = shop.crm_stats()["writes"]
+    second = shop.sync()
     assert (second.planned, second.written) == (0, 0)
-    assert office.crm_stats()["writes"] == before
+    assert shop.crm_stats()["writes"] == before
 
 
-def test_a_person_on_two_networks_is_one_contact_and_the_ambiguous_one_is_held(office: Any) -> None:
-    office.sync()
-    jet = office.record("Contact", FirstName="Jet", LastName="de Boer")
-    identities = [row for row in office.records("Social_Identity__c") if row.get("Contact__c") == jet["Id"]]
+def test_a_person_on_two_networks_is_one_contact_and_the_ambiguous_one_is_held(shop: Any) -> None:
+    shop.sync()
+    jet = shop.record("Contact", FirstName="Jet", LastName="de Boer")
+    identities = [row for row in shop.records("Social_Identity__c") if row.get("Contact__c") == jet["Id"]]
     assert {row["Network__c"] for row in identities} == {"instagram", "whatsapp"}
-    holds = office.ledger.open_holds()
+    holds = shop.ledger.open_holds()
     assert [hold.type.value for hold in holds] == ["identity"]
     assert len(holds[0].details["candidates"]) == 2
 
@@ -240,6 +240,21 @@ def test_a_text_over_the_limit_is_cut_with_a_mark_and_the_link(office: Any) -> N
     assert len(text) <= 32000
     assert "cut" in text[-200:]
     assert f"/conversations/{thread}" in text[-200:]
+
+
+def test_braces_and_markup_of_a_customer_arrive_as_they_are(office: Any) -> None:
+    text = "Use @{ref.id} or {{ contact.name }} & <b>'quotes'</b> \\ \n*stars* 🚲"
+    thread = office.customer("Noa Quint", "31612345678", text)
+    office.customer("Noa Quint", "31612345678", "and a plain one")
+    office.sync()
+    shown = [row["Description"].replace("\r\n", "\n") for row in office.timeline(thread)]
+    assert shown == [text, "and a plain one"]
+
+
+def test_a_long_text_full_of_line_breaks_still_fits(office: Any) -> None:
+    thread = office.customer("Noa Quint", "31612345678", "a\n" * 16000)
+    office.sync()
+    assert "cut" in office.timeline(thread)[0]["Description"][-200:]
 
 
 def test_two_chats_of_one_new_customer_in_one_batch_make_one_contact(office: Any) -> None:

@@ -105,7 +105,7 @@ REFUSED = [
         "a rule on a one-way line",
         "platform: last_name,",
         "platform: last_name, rule: crm,",
-        "a rule needs direction both; this line goes to_crm only",
+        "only fill_blank has a meaning on a line that goes to_crm",
     ),
     (
         "two sources on one line",

@@ -17,6 +17,7 @@ from memory_world import START, Clock  # noqa: E402
 from connector.store.store import Store  # noqa: E402
 
 FUZZ = float(os.environ.get("CONNECTOR_FUZZ", "1"))
+PHASES = (Phase.explicit, Phase.generate) + ((Phase.shrink,) if os.environ.get("CONNECTOR_FUZZ_SHRINK") else ())
 SLOW = (HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large)
 settings.register_profile("sync", deadline=None, suppress_health_check=SLOW, print_blob=True)
 
@@ -41,5 +42,5 @@ def budget() -> settings:
         settings.get_profile("sync"),
         max_examples=max(5, int(40 * FUZZ)),
         stateful_step_count=30,
-        phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink),
+        phases=PHASES,
     )

@@ -24,6 +24,9 @@ COLLECTION = 200
 """Rows in one collection (Salesforce REST API Developer Guide, "sObject Collections")."""
 BATCH = COLLECTION * SUBREQUESTS
 SMALLEST = 25
+REFERENCE = "@{"
+"""What begins a reference inside a composite call (Salesforce REST API Developer Guide, "Composite"); there is no escape,
+so text that holds it goes in a collection call of its own."""
 
 
 class How(Enum):
@@ -42,9 +45,12 @@ class Row:
     how: How
 
     @property
-    def group(self) -> tuple[How, str, str]:
-        """Rows of one group may share a collection."""
-        return self.how, self.write.object, self.write.key[0] if self.write.key and self.how is How.UPSERT else ""
+    def group(self) -> tuple[How, str, str, bool]:
+        """Rows of one group may share a collection. The last member: the row holds text that a composite call would read as
+        a reference to another sub-request."""
+        key = self.write.key[0] if self.write.key and self.how is How.UPSERT else ""
+        values = (*self.write.fields.values(), self.write.key[1] if self.write.key else "")
+        return self.how, self.write.object, key, any(REFERENCE in value for value in values if isinstance(value, str))
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -65,7 +71,7 @@ class Chunk:
 
     @property
     def sub(self) -> Sub:
-        how, object_, field = self.rows[0].group
+        how, object_, field, _ = self.rows[0].group
         if how is How.DELETE:
             ids = ",".join(row.write.target.id for row in self.rows if row.write.target)
             return Sub("DELETE", f"composite/sobjects?ids={ids}&allOrNone=false")
@@ -74,6 +80,10 @@ class Chunk:
         if how is How.UPSERT:
             return Sub("PATCH", f"composite/sobjects/{named(object_)}/{named(field)}", body)
         return Sub("POST" if how is How.CREATE else "PATCH", "composite/sobjects", body)
+
+    @property
+    def literal(self) -> bool:
+        return self.rows[0].group[3]
 
     def halves(self) -> list["Chunk"]:
         middle = len(self.rows) // 2
@@ -173,7 +183,11 @@ class _Run:
         while chunks:
             bundle = self._bundle(chunks)
             try:
-                answers = self._client.composite([chunk.sub for chunk in bundle])
+                answers = (
+                    [self._client.collection(bundle[0].sub)]
+                    if bundle[0].literal
+                    else self._client.composite([chunk.sub for chunk in bundle])
+                )
             except RemoteError as error:
                 # What stops one call stops the next one as well: the rest is not sent in vain.
                 again += self._note(_rows(bundle), error) + self._note(_rows(chunks), _copy(error, certain=True))
@@ -190,7 +204,9 @@ class _Run:
 
     def _bundle(self, chunks: deque[Chunk]) -> list[Chunk]:
         bundle = [chunks.popleft()]
-        while chunks and len(bundle) < SUBREQUESTS and len(_rows([*bundle, chunks[0]])) <= self._pace.rows:
+        if bundle[0].literal:
+            return bundle
+        while chunks and not chunks[0].literal and len(bundle) < SUBREQUESTS and len(_rows([*bundle, chunks[0]])) <= self._pace.rows:
             bundle.append(chunks.popleft())
         return bundle
 
@@ -304,7 +320,7 @@ def _turns(rows: Iterable[Row]) -> Iterable[list[Row]]:
 
 
 def _chunks(rows: Sequence[Row], size: int) -> list[Chunk]:
-    groups: dict[tuple[How, str, str], list[Row]] = {}
+    groups: dict[tuple[How, str, str, bool], list[Row]] = {}
     for row in rows:
         groups.setdefault(row.group, []).append(row)
     length = min(COLLECTION, size)
