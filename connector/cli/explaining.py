@@ -5,7 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from connector.cli.shared import Json, clean, options, print_json, say, short, table
-from connector.model import Fact
+from connector.cli.showing import ending
+from connector.model import Decision, Fact
 from connector.service.explaining import Explanation, find
 from connector.service.explaining import explain as explain_ref
 
@@ -101,6 +102,10 @@ def as_data(story: Explanation) -> dict[str, Any]:
     }
 
 
+def _values(decision: Decision) -> tuple[str, str]:
+    return ending(decision) if decision.conflict else (short(decision.value), short(decision.lost))
+
+
 def _show(story: Explanation) -> None:
     say(str(story.ref), "bold")
     if story.fact:
@@ -118,7 +123,7 @@ def _show(story: Explanation) -> None:
         "decisions",
         ("when", "field", "mapping line", "outcome", "rule", "reason", "value", "lost"),
         [
-            (one.decided.decided_at, d.field, one.where, d.outcome, d.rule, d.reason, short(d.value), short(d.lost))
+            (one.decided.decided_at, d.field, one.where, d.outcome, d.rule, d.reason, *_values(d))
             for one in story.decisions
             for d in (one.decided.row.decision,)
         ],

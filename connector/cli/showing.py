@@ -7,6 +7,7 @@ import typer
 from connector.app import now
 from connector.cli.shared import LEFT_OVER, Json, options, print_json, say, short, span, table
 from connector.cli.syncing import account_line
+from connector.model import Decision, Outcome
 from connector.service.status import Status, status
 from connector.store.rows import stamp
 
@@ -52,8 +53,8 @@ def as_data(found: Status) -> dict[str, Any]:
                 "rule": one.row.decision.rule,
                 "reason": one.row.decision.reason,
                 "outcome": one.row.decision.outcome,
-                "winner": one.row.decision.value,
-                "loser": one.row.decision.lost,
+                "winner": one.row.decision.value if one.row.decision.outcome is not Outcome.KEEP else None,
+                "loser": one.row.decision.lost if one.row.decision.outcome is not Outcome.KEEP else None,
                 "platform": one.row.platform,
                 "crm": one.row.crm,
                 "at": one.decided_at,
@@ -62,6 +63,13 @@ def as_data(found: Status) -> dict[str, Any]:
         ],
         "left_over": found.left_over,
     }
+
+
+def ending(decision: Decision) -> tuple[str, str]:
+    """The value that stands and the one that was dropped; where the rule kept both, nobody lost."""
+    if decision.outcome is Outcome.KEEP:
+        return "both stay", ""
+    return short(decision.value), short(decision.lost)
 
 
 def _show(found: Status) -> None:
@@ -98,9 +106,9 @@ def _show(found: Status) -> None:
     )
     table(
         "latest conflicts",
-        ("record", "field", "rule", "winner", "loser", "when"),
+        ("record", "field", "rule", "stands", "was dropped", "when"),
         [
-            (one.row.crm or one.row.platform, d.field, d.rule, short(d.value), short(d.lost), one.decided_at)
+            (one.row.crm or one.row.platform, d.field, d.rule, *ending(d), one.decided_at)
             for one in found.conflicts
             for d in (one.row.decision,)
         ],

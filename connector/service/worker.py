@@ -148,6 +148,7 @@ class Worker:
         """Look at what is due, then write until nothing is left to write."""
         if self._over_budget(engine):
             return
+        engine.begin()
         report = Report()
         try:
             if due.refs:

@@ -128,7 +128,7 @@ class Engine:
         adapter, news = self.adapters[side], 0
         cursor = self.ledger.cursor(side, stream.name)
         positions = self.ledger.positions(side, stream.name)
-        window = cursors.window(cursor, stream, positions.get, thorough=self._thorough)
+        window = cursors.window(cursor, stream, positions.get, thorough=self._thorough and cursor.watermark is not None)
         for page in adapter.pull(stream.name, window):
             if cursors.skewed(page, self._clock()):
                 self.ledger.problem(
@@ -164,11 +164,15 @@ class Engine:
 
     def batches(self) -> Iterator[tuple[list[Fact], Entries]]:
         """Every batch of dirty facts with its plan, messages (and what they need) first. Writes nothing to either side."""
+        for work in self._dirty():
+            yield work, self._plan(work)
+
+    def _dirty(self) -> Iterator[list[Fact]]:
         for kinds in ((Kind.MESSAGE,), tuple(kind for kind in Kind if kind is not Kind.MESSAGE)):
             after: str | None = None
             while work := self.ledger.dirty(kinds, BATCH, after):
                 after = order_key(work[-1])
-                yield work, self._plan(work)
+                yield work
 
     def _plan(self, work: Sequence[Fact]) -> Entries:
         view = self._view(work, {})
@@ -207,13 +211,21 @@ class Engine:
         """Plan, guard and journal everything that is dirty, and send batch by batch. Answers how many intents were new and
         what was sent."""
         planned, sent = 0, Drained()
+        self._guard()
         for _, entries in self.batches():
-            self._tally.add(entries)
-            judge(self._tally, self._active_links(), self._allowed)
             planned += self._journal(entries)
             sent.add(self.outbox.drain())
         sent.add(self.outbox.drain())
         return planned, sent
+
+    def _guard(self) -> None:
+        """Judge the whole of what is dirty before anything is journaled. Only records that are linked already can be damaged,
+        so persons without a link need not be looked up for it."""
+        tally = self._tally.copy()
+        for work in self._dirty():
+            tally.add(make_plan(self._view(work, {}), work, self.mapping, self.name))
+        judge(tally, self._active_links(), self._allowed)
+        self._tally = tally
 
     def _journal(self, entries: Entries) -> int:
         journaled = self.ledger.journal(entries)
@@ -278,9 +290,12 @@ class Engine:
         self.begin()
         try:
             self.prepare()
+            # Somebody asks for a run now, perhaps after mending what the waiting writes failed of.
+            self.ledger.wake()
             streams = [(side, stream.name) for side, stream in self.streams()]
             while report.rounds < ROUNDS and not report.trouble:
                 written = self.round(streams, report)
+                self._thorough = False
                 streams = [(side, stream.name) for side, stream in self.streams() if side in written]
                 if not written and not self._wait(started):
                     break

@@ -6,6 +6,7 @@ a customer's CRM deserves less. A handful is always allowed, because a small ins
 
 from collections import Counter
 from collections.abc import Collection
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 from connector.errors import Refusal
@@ -30,6 +31,9 @@ class Tally:
     blanks: list[str] = field(default_factory=list)
     updates: int = 0
     examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def copy(self) -> "Tally":
+        return deepcopy(self)
 
     def add(self, entries: Entries) -> None:
         for action in entries.intents:

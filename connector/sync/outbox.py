@@ -71,6 +71,7 @@ class Outbox:
         self._mapping = mapping
         self._clock = clock
         self._progress = progress
+        self._troubled: set[Side] = set()
 
     def drain(self) -> Drained:
         """Send everything that is due, parents before children, in batches across conversations."""
@@ -86,6 +87,9 @@ class Outbox:
             except RemoteError as error:
                 self._trouble(first.side, error)
                 report.stopped.add(first.side)
+        for side in report.done.keys() - self._troubled:
+            self._ledger.solved(f"writing {side}")
+        self._troubled.clear()
         return report
 
     def recover(self) -> None:
@@ -102,6 +106,8 @@ class Outbox:
                 for intent in mine:
                     if intent.action.op is Op.SEND:
                         self._probe(intent)
+                if mine:
+                    self._ledger.solved(f"writing {side}")
             except RemoteError as error:
                 self._trouble(side, error)
 
@@ -164,7 +170,9 @@ class Outbox:
                 report.failed += 1
         self._settle(landed)
         report.done[side] += len(landed)
-        self._ledger.solved(f"writing {side}")
+        if len(landed) == len(resolved):
+            for object_ in {intent.action.object for intent in intents}:
+                self._ledger.solved(f"writing {object_}")
         self._progress("written", len(landed))
 
     def _send(self, intent: Intent, report: Drained) -> None:
@@ -272,6 +280,9 @@ class Outbox:
         facts = self._ledger.facts(refs)
         linked = self._linked([one.intent for one in landed])
         self._ledger.settle([settlement(one, self._mapping, facts, links, linked) for one in landed])
+        if any(one.intent.attempts and one.intent.action.target is None for one in landed):
+            # A record that was late has come: what waited for it need not wait its time out.
+            self._ledger.wake()
 
     def _failed(self, intents: Sequence[Intent], error: RemoteError) -> None:
         """These did not go through, for one reason: again later, looked into, held for a person, or refused."""
@@ -286,7 +297,7 @@ class Outbox:
                     self._rejected(intent, error)
         else:
             if isinstance(error, SchemaDrift):
-                self._trouble(intents[0].action.side, error)
+                self._trouble(intents[0].action.object, error)
             wait = _wait(error, max(intent.attempts for intent in intents))
             self._ledger.requeue([intent.id for intent in intents], self._clock() + wait, str(error))
 
@@ -335,8 +346,9 @@ class Outbox:
         if self._mapping.replies:
             self._ledger.journal(Entries(intents=[outcome(self._mapping.replies, intent.action.source, fate, error)]))
 
-    def _trouble(self, side: Side, error: RemoteError) -> None:
-        self._ledger.problem(f"writing {side}", error.code, str(error), error.way_out)
+    def _trouble(self, what: str, error: RemoteError) -> None:
+        """`what` is the side that cannot be written to, or the object whose mapping does not fit any more."""
+        self._ledger.problem(f"writing {what}", error.code, str(error), error.way_out)
 
 
 def _as_write(intent: Intent, fields: Fields) -> Write:

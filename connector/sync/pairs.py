@@ -1,7 +1,7 @@
 """Merging one pair, field by field: the rules of the mapping applied to two facts and two snapshots. Pure."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from connector.mapping.compiled import ABSENT, FieldRule
 from connector.mapping.model import Blank
@@ -10,6 +10,7 @@ from connector.sync.merge import Merged, Terms, Values, blank, merge
 
 LinkValue = Callable[[FieldRule], Value]
 Settled = Callable[[str, Value, Value], str | None]
+Reserved = Callable[[str, Value], str | None]
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Pair:
     crm_snapshot: Snapshot | None = None
     newer: Side | None = None
     settled: Settled = lambda _field, _platform, _crm: None
-    reserved: Mapping[str, str] = field(default_factory=dict)
-    """Platform fields that this record may not take, with the reason (another persona has them)."""
+    reserved: Reserved = lambda _name, _value: None
+    """Why this record may not take a value in a platform field (another persona has it), None where it may."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,11 @@ def merge_pair(rules: Sequence[FieldRule], pair: Pair) -> Result:
         values = _values(rule, pair, crm_fields, read_back)
         merged = _merge(rule, pair, values)
         decision = merged.decision
-        if rule.platform in pair.reserved and merged.to_platform is not ABSENT:
-            merged, decision = _reserve(rule, pair, decision)
+        if rule.platform and merged.to_platform is not ABSENT:
+            why = pair.reserved(rule.platform, merged.to_platform)
+            if why:
+                decision = Decision(rule.name, Outcome.KEEP, "unique", why, decision.value)
+                merged = Merged(decision)
         if merged.to_crm is not ABSENT:
             to_crm[rule.crm] = rule.to_crm(merged.to_crm, crm_fields.get(rule.crm), pair.names)
             written[Side.CRM].append(rule.name)
@@ -150,11 +154,6 @@ def _still_unread(pair: Pair, read_back: frozenset[str]) -> tuple[str, ...]:
 def _merge(rule: FieldRule, pair: Pair, values: Values) -> Merged:
     terms = Terms(rule.name, rule.direction, rule.rule, Blank.CLEAR if rule.link else rule.blank, rule.same)
     return merge(terms, values, pair.newer, pair.settled(rule.name, values.platform, values.crm))
-
-
-def _reserve(rule: FieldRule, pair: Pair, decision: Decision) -> tuple[Merged, Decision]:
-    kept = Decision(rule.name, Outcome.KEEP, "unique", pair.reserved[str(rule.platform)], decision.value)
-    return Merged(kept), kept
 
 
 def _base(snapshot: Snapshot | None, name: str) -> Value:

@@ -6,7 +6,8 @@ from connector.mapping.compiled import names, passes
 from connector.model import Fact, Hold, HoldType, Kind, Life, Link, Ref, Side, State, Value
 from connector.sync.draft import Draft, Linker, Place
 from connector.sync.identity import Answer, Verdict, judge, shared_evidence
-from connector.sync.pairs import Pair, Settled
+from connector.sync.merge import blank
+from connector.sync.pairs import Pair, Reserved, Settled
 
 PRIMARY = "the platform allows this value once; it stays with {}"
 
@@ -224,24 +225,28 @@ def _merge(
     draft.merge_into_plan(Kind.PERSON, rules, pair, fact, link=link, object_=persons.object, target=target, why=why)
 
 
-def _reserved(draft: Draft, fact: Fact, crm: Ref | None, link: Link | None) -> dict[str, str]:
-    """Fields that the platform allows once and that another persona of the same CRM record has, or is first to get.
+def _reserved(draft: Draft, fact: Fact, crm: Ref | None, link: Link | None) -> Reserved:
+    """Values that the platform allows once and that another person has, or is first to get.
 
     Two actors: a customer writes on Instagram and on WhatsApp, so two persons are one contact. Giving both the contact's
     phone number would be refused; the one that shows it keeps it, and otherwise the older one gets it.
     """
-    if crm is None:
-        return {}
-    links = [one for one in draft.view.links_on(crm) if link is None or one.id != link.id]
+    unique = draft.view.unique
+    mates = [one for one in draft.view.links_on(crm) if link is None or one.id != link.id] if crm else []
     planned = [new.platform for new in draft.new_links.values() if new.kind is Kind.PERSON and new.crm == crm]
-    older = [one.platform for one in links if link is None or one.id < link.id]
+    older = [one.platform for one in mates if link is None or one.id < link.id]
     older += [ref for ref in planned if link is None and ref != fact.ref]
-    reserved = {name: PRIMARY.format(older[0]) for name in draft.view.unique} if older else {}
-    for mate in (one.platform for one in links):
-        shown = draft.view.facts.get(mate)
-        for name in draft.view.unique:
-            if shown and shown.fields.get(name):
-                reserved[name] = PRIMARY.format(mate)
+
+    def reserved(name: str, value: Value) -> str | None:
+        if name not in unique or blank(value):
+            return None
+        shown = draft.view.shown_by(name, value) - {fact.ref}
+        having = {
+            one.platform for one in mates if (mate := draft.view.facts.get(one.platform)) and mate.fields.get(name)
+        }
+        holder = min(shown | having, default=None) or next(iter(older), None)
+        return PRIMARY.format(holder) if holder else None
+
     return reserved
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from connector.model import Fact, Hold, HoldType, Kind, Link, Ref, Side, Snapshot
+from connector.model import Fact, Hold, HoldType, Kind, Link, Ref, Side, Snapshot, Value
 from connector.store.entries import ConversationStats
 from connector.sync.identity import Candidate
 
@@ -75,6 +75,19 @@ class View:
             if fact.kind is Kind.IDENTITY and fact.side is Side.PLATFORM and fact.parent:
                 table.setdefault(fact.parent, []).append(fact)
         return table
+
+    @cached_property
+    def _shown(self) -> dict[tuple[str, str], set[Ref]]:
+        table: dict[tuple[str, str], set[Ref]] = {}
+        for fact in self.facts.values():
+            if fact.kind is Kind.PERSON and fact.side is Side.PLATFORM:
+                for name in self.unique & fact.fields.keys():
+                    table.setdefault((name, str(fact.fields[name])), set()).add(fact.ref)
+        return table
+
+    def shown_by(self, name: str, value: Value) -> set[Ref]:
+        """The platform persons that show this value in a field that is unique there."""
+        return self._shown.get((name, str(value)), set())
 
     def identities(self, person: Ref) -> list[Fact]:
         """The network identities of a platform person."""

@@ -51,6 +51,8 @@ def test_no_value_of_a_customer_rules_the_terminal(value, shown):
     assert clean(value) == shown
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(5, "5 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (200_000, "2 d")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(5, "5 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (200_000, "2 d")]
+)
 def test_spans_are_told_in_the_largest_unit_that_fits_twice(seconds, text):
     assert span(seconds) == text

@@ -57,6 +57,8 @@ class TwoSides(RuleBasedStateMachine):
         self.edits: dict[tuple[int, str], list[tuple[Side, Value]]] = defaultdict(list)
         self.settled_links: set[int] = set()
         self.numbers = itertools.count(1)
+        self.new_customer_writes("Ann", EMAILS[0], None, [], TEXTS[0], timedelta(0))
+        self.worlds.engine.sync()
 
     # ---- who is there
 
@@ -196,6 +198,7 @@ class TwoSides(RuleBasedStateMachine):
     @rule(n=pick, rating=st.sampled_from(["gold", "blue", None]))
     def contact_is_rated(self, n: int, rating: str | None) -> None:
         if contact := self.some(Side.CRM, "Contact", n):
+            self.note(contact, "Rating", rating)
             self.worlds.crm.person_edits(contact, {"Rating": rating})
 
     @rule(n=pick, status=st.sampled_from(["open", "resolved"]), tags=labels)
@@ -252,6 +255,10 @@ class TwoSides(RuleBasedStateMachine):
     )
     def calls_will_fail(self, side: Side, method: str, faults: list[Fault | None]) -> None:
         self.worlds.system(side).fail(method, *faults)
+
+    @rule(_=st.sampled_from([0]))
+    def connector_syncs_again(self, _: int) -> None:
+        self.worlds.engine.sync()
 
     @rule()
     def connector_syncs(self) -> None:

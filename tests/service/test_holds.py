@@ -55,7 +55,9 @@ BELOW = intent(
     subject=CONVERSATION,
     fields={"Contact__c": placeholder(Kind.PERSON, PERSON, "Contact")},
 )
-ELSEWHERE = intent(3, IntentState.READY, kind=Kind.IDENTITY, subject=IDENTITY, fields={"Contact__c": "0035g0000000001AAA"})
+ELSEWHERE = intent(
+    3, IntentState.READY, kind=Kind.IDENTITY, subject=IDENTITY, fields={"Contact__c": "0035g0000000001AAA"}
+)
 
 
 @pytest.mark.parametrize("type_", HoldType)
@@ -252,7 +254,9 @@ def test_settling_a_refused_write(plug, choice, state):
 
 def test_settling_a_reply_as_sent_links_it_with_its_message(plug):
     facts(plug)
-    given = action(Op.SEND, Kind.REPLY, REPLY, side=Side.PLATFORM, object="message", target=CONVERSATION, fields={"text": "Hello"})
+    given = action(
+        Op.SEND, Kind.REPLY, REPLY, side=Side.PLATFORM, object="message", target=CONVERSATION, fields={"text": "Hello"}
+    )
     settle(plug, held(plug, given, HoldType.IN_DOUBT), "sent", "sam", "I saw it")
     (link,) = plug.ledger.links_of([REPLY])
     assert (link.platform, link.kind) == (MESSAGE, Kind.REPLY)
@@ -262,7 +266,9 @@ def test_settling_a_reply_as_sent_links_it_with_its_message(plug):
 
 def test_a_reply_whose_message_is_unknown_stays_held(plug):
     facts(plug)
-    given = action(Op.SEND, Kind.REPLY, REPLY, side=Side.PLATFORM, object="message", target=CONVERSATION, fields={"text": "Bye"})
+    given = action(
+        Op.SEND, Kind.REPLY, REPLY, side=Side.PLATFORM, object="message", target=CONVERSATION, fields={"text": "Bye"}
+    )
     id_ = held(plug, given, HoldType.IN_DOUBT)
     with pytest.raises(ConnectorError, match="Which message"):
         settle(plug, id_, "sent", "sam", "I saw it")

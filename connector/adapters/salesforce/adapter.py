@@ -76,7 +76,7 @@ class Salesforce(Adapter):
         self._client = Client(tokens, self._session, api_version=api_version, client_name=client_name, sleep=sleep)
         self._schema = Schema(self._client, reads, clock=clock)
         self._reads = Reads(self._client, reads, user=self._user, target=self._schema.target)
-        self._writes = Writes(self._client, self._reads.fetch)
+        self._writes = Writes(self._client, self._reads.fetch, self._schema.create_only)
         self._version = api_version
         # Two threads that both need our user id at the start would each ask for it.
         self._lock = threading.Lock()

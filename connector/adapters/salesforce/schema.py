@@ -61,6 +61,11 @@ class Schema:
             str(body["name"]), fields, createable=bool(body["createable"]), updateable=bool(body["updateable"])
         )
 
+    def create_only(self, object_: str) -> frozenset[str]:
+        """The fields that can be set when a record is made, and never after."""
+        fields = self.describe(object_).fields.values()
+        return frozenset(field.name for field in fields if field.createable and not field.updateable)
+
     def target(self, object_: str, field: str) -> str | None:
         """The object that a lookup field points at, None when there are several."""
         info = next((info for info in self._body(object_)["fields"] if info["name"] == field), None)

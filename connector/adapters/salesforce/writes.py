@@ -9,7 +9,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from connector.adapters.base import Write
@@ -24,6 +24,7 @@ COLLECTION = 200
 """Rows in one collection (Salesforce REST API Developer Guide, "sObject Collections")."""
 BATCH = COLLECTION * SUBREQUESTS
 SMALLEST = 25
+UNCHANGEABLE = "INVALID_FIELD_FOR_INSERT_UPDATE"
 REFERENCE = "@{"
 """What begins a reference inside a composite call (Salesforce REST API Developer Guide, "Composite"); there is no escape,
 so text that holds it goes in a collection call of its own."""
@@ -108,16 +109,22 @@ class Pace:
 
 
 class Writes:
-    """`fetch` tells where a vanished target went."""
+    """`fetch` tells where a vanished target went, `create_only` which fields of an object cannot be changed later."""
 
-    def __init__(self, client: Client, fetch: Callable[[Sequence[Ref]], list[Observed]]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        fetch: Callable[[Sequence[Ref]], list[Observed]],
+        create_only: Callable[[str], frozenset[str]],
+    ) -> None:
         self._client = client
         self._fetch = fetch
+        self._create_only = create_only
         self._pace = Pace()
 
     def upsert(self, writes: Sequence[Write]) -> list[Receipt | RemoteError]:
         rows = [Row(place, write, _how(write)) for place, write in enumerate(writes)]
-        results = _Run(self._client, self._pace).deliver(rows)
+        results = _Run(self._client, self._pace, self._create_only).deliver(rows)
         gone = [
             (row.place, error, row.write.target)
             for row in rows
@@ -130,7 +137,7 @@ class Writes:
 
     def remove(self, writes: Sequence[Write]) -> list[Receipt | RemoteError]:
         rows = [Row(place, write, How.DELETE) for place, write in enumerate(writes)]
-        return _Run(self._client, self._pace).deliver(rows)
+        return _Run(self._client, self._pace, self._create_only).deliver(rows)
 
     def _fates(self, targets: Sequence[Ref]) -> Sequence[Observed | RemoteError]:
         try:
@@ -142,9 +149,10 @@ class Writes:
 class _Run:
     """One call of `upsert` or `remove`."""
 
-    def __init__(self, client: Client, pace: Pace) -> None:
+    def __init__(self, client: Client, pace: Pace, create_only: Callable[[str], frozenset[str]]) -> None:
         self._client = client
         self._pace = pace
+        self._create_only = create_only
         self._results: dict[int, Receipt | RemoteError] = {}
         self._clashed: set[int] = set()
         self._answered = False
@@ -206,7 +214,12 @@ class _Run:
         bundle = [chunks.popleft()]
         if bundle[0].literal:
             return bundle
-        while chunks and not chunks[0].literal and len(bundle) < SUBREQUESTS and len(_rows([*bundle, chunks[0]])) <= self._pace.rows:
+        while (
+            chunks
+            and not chunks[0].literal
+            and len(bundle) < SUBREQUESTS
+            and len(_rows([*bundle, chunks[0]])) <= self._pace.rows
+        ):
             bundle.append(chunks.popleft())
         return bundle
 
@@ -243,12 +256,23 @@ class _Run:
             outcome = self._results[row.place] = _outcome(row, item)
             if isinstance(outcome, Transient) or self._clashes(row, outcome):
                 again.append(row)
+            elif trimmed := self._for_existing(row, outcome):
+                again.append(trimmed)
             elif isinstance(outcome, RemoteError) and _shared(outcome):
                 burdened.append(row)
         if len(burdened) < 2:
             return []
         self._pace.shrink()
         return Chunk(tuple(burdened)).halves()
+
+    def _for_existing(self, row: Row, outcome: Receipt | RemoteError) -> Row | None:
+        """Two attempts: the first made the record and its answer was lost; the second meets it, and the fields that can only
+        be set when a record is made are refused. The record has them already, so the row goes again without."""
+        if row.how is not How.UPSERT or not isinstance(outcome, RemoteError) or outcome.code != UNCHANGEABLE:
+            return None
+        fixed = self._create_only(row.write.object)
+        kept = {name: value for name, value in row.write.fields.items() if name not in fixed}
+        return None if len(kept) == len(row.write.fields) else replace(row, write=replace(row.write, fields=kept))
 
     def _clashes(self, row: Row, outcome: Receipt | RemoteError) -> bool:
         """Two writers create the same key at the same moment: the second is refused, and finds the record on its next try."""

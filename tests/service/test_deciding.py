@@ -1,0 +1,223 @@
+"""The small pure decisions of commands and service."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connector.adapters.base import Account, User
+from connector.app import App, Plug, users_by_email
+from connector.errors import ConfigError
+from connector.mapping.compiled import Context, compile_mapping
+from connector.mapping.load import load_mapping
+from connector.mapping.source import Place
+from connector.model import Action, Cursor, Decision, Kind, Op, Outcome, Ref, Side
+from connector.service.budget import RESERVE, Budget, over
+from connector.service.checking import pin_findings
+from connector.service.planning import Change, Write, changes_of, crm_calls
+from connector.service.status import stream_status
+from connector.service.web import LATE, fresh
+from connector.service.worker import RETRY, Worker
+from connector.store.entries import Pins
+
+FULL = Path(__file__).parents[2] / "mappings" / "chatwoot-salesforce.yaml"
+NOW = datetime(2026, 3, 1, 9, tzinfo=UTC)
+PERSON = Ref("chatwoot", "person", "7")
+JET = Ref("salesforce", "Contact", "0035g0000000001AAA")
+
+
+@pytest.mark.parametrize(
+    ("budget", "spent"),
+    [
+        (Budget(10_000, None, None, 0.5), False),
+        (Budget(499, 600, 1000, 0.5), False),
+        (Budget(500, 600, 1000, 0.5), True),
+        (Budget(10, 950, 1000, 0.5), True),
+        (Budget(10, 949, 1000, 0.5), False),
+        (Budget(10, None, 1000, 0.5), False),
+        (Budget(1000, 900, 1000, 1.0), True),
+    ],
+)
+def test_the_connector_pauses_when_its_share_or_everybodys_is_spent(budget, spent):
+    assert over(budget) is spent
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(1, 10**6), st.floats(0.01, 1))
+def test_using_more_calls_never_makes_the_budget_better(ours, used, allowance, share):
+    if over(Budget(ours, used, allowance, share)):
+        assert over(Budget(ours + 1, used + 1, allowance, share))
+    assert over(Budget(0, allowance, allowance, share)) == (RESERVE > 0)
+
+
+def write(kind: Kind, op: Op = Op.UPSERT, side: Side = Side.CRM) -> Write:
+    return Write(side, op, kind, PERSON, None, "Contact", (), ())
+
+
+@pytest.mark.parametrize(
+    ("writes", "calls"),
+    [
+        ([], 0),
+        ([write(Kind.MESSAGE)], 1),
+        ([write(Kind.MESSAGE)] * 1000, 1),
+        ([write(Kind.MESSAGE)] * 1001, 2),
+        ([write(Kind.MESSAGE), write(Kind.PERSON)], 2),
+        ([write(Kind.MESSAGE), write(Kind.MESSAGE, Op.REMOVE)], 2),
+        ([write(Kind.PERSON, side=Side.PLATFORM)] * 5, 0),
+    ],
+)
+def test_the_forecast_counts_one_call_per_thousand_rows_of_a_kind(writes, calls):
+    assert crm_calls(writes, 1000) == calls
+
+
+def action(side: Side, fields: dict, *decisions: Decision) -> Action:
+    return Action("u", Op.UPSERT, side, Kind.PERSON, "Contact", fields, PERSON, PERSON, decisions=decisions)
+
+
+DECIDED = Decision("Phone~phone", Outcome.TO_CRM, "crm", "the rule says so")
+
+
+@pytest.mark.parametrize(
+    ("given_action", "shown", "changes"),
+    [
+        (
+            action(Side.CRM, {"Phone": "+1"}, DECIDED),
+            {"Phone": "2"},
+            (Change("Phone", "2", "+1", "crm", DECIDED.reason),),
+        ),
+        (action(Side.PLATFORM, {"phone": "+1"}, DECIDED), {}, (Change("phone", None, "+1", "crm", DECIDED.reason),)),
+        (action(Side.CRM, {"LastName": "Lind"}, DECIDED), {}, (Change("LastName", None, "Lind"),)),
+        (action(Side.CRM, {}), {"Phone": "2"}, ()),
+    ],
+)
+def test_a_planned_write_is_told_field_by_field(given_action, shown, changes):
+    assert changes_of(given_action, shown) == changes
+
+
+@pytest.mark.parametrize(
+    ("ages", "ready"),
+    [
+        ({}, True),
+        ({"crm.changes": 10.0}, True),
+        ({"crm.changes": 60.0 * LATE}, True),
+        ({"crm.changes": 60.0 * LATE + 1}, False),
+        ({"crm.changes": None}, False),
+    ],
+)
+def test_a_service_is_ready_while_no_stream_is_late(ages, ready):
+    assert fresh(ages, {"crm.changes": 60.0}) is ready
+
+
+@pytest.mark.parametrize(
+    ("cursor", "lag", "under_way"),
+    [
+        (Cursor(), None, False),
+        (Cursor(NOW - timedelta(minutes=2)), 120.0, False),
+        (Cursor(NOW, NOW, "page 2"), 0.0, True),
+    ],
+)
+def test_a_stream_lags_behind_the_time_it_was_read_to(cursor, lag, under_way):
+    found = stream_status(Side.CRM, "changes", cursor, NOW)
+    assert (found.lag, found.under_way) == (lag, under_way)
+
+
+@pytest.mark.parametrize("seconds", [None, -100, 0, 1, 10_000])
+def test_a_worker_waits_for_the_next_write_but_never_long_and_never_not(seconds):
+    due = None if seconds is None else datetime.now(UTC) + timedelta(seconds=seconds)
+    assert 0.5 <= Worker._until_due(due) <= RETRY
+
+
+def test_of_two_crm_users_with_one_address_the_active_one_counts():
+    users = [
+        User("1", "sam@shop.example", "Sam", True),
+        User("2", "sam@shop.example", "Old Sam", False),
+        User("3", "", "Bot"),
+    ]
+    assert users_by_email(users) == {"sam@shop.example": "1"}
+    assert users_by_email(users[::-1]) == {"sam@shop.example": "1"}
+
+
+FILE = load_mapping(FULL)
+PLUG = Plug(
+    "main",
+    SimpleNamespace(
+        platform=SimpleNamespace(type="chatwoot"), crm=SimpleNamespace(type="salesforce"), place=Place("config.yaml")
+    ),
+    FILE,
+    compile_mapping(FILE, Context(connection="main")),
+    None,
+    None,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "ref"),
+    [
+        ("chatwoot:message:3-41", Ref("chatwoot", "message", "3-41")),
+        ("salesforce:Contact:0035g0000000001AAA", JET),
+        ("salesforce:Contact:0035g0000000001", JET),
+        ("Contact:0035g0000000001", JET),
+        ("0035g0000000001", JET),
+        ("message:3-41", Ref("chatwoot", "message", "3-41")),
+        ("3-41", Ref("chatwoot", "message", "3-41")),
+        ("whatsapp:61491570156", Ref("chatwoot", "identity", "whatsapp:61491570156")),
+    ],
+)
+def test_a_record_may_be_named_in_short(text, ref):
+    assert ref in PLUG.candidates(text)
+
+
+PINS = Pins("shop/1", "00D1", PLUG.mapping.digest, {}, NOW, NOW)
+GOOD = {Side.PLATFORM: Account("chatwoot", "shop/1", "", ""), Side.CRM: Account("salesforce", "00D1", "", "")}
+
+
+@pytest.mark.parametrize(
+    ("pins", "accounts", "severities"),
+    [
+        (None, GOOD, []),
+        (PINS, GOOD, []),
+        (PINS, {}, []),
+        (PINS, GOOD | {Side.CRM: Account("salesforce", "00D2", "", "")}, ["error"]),
+        (Pins("shop/1", "00D1", "older", {}, NOW, NOW), GOOD, ["warning"]),
+    ],
+)
+def test_another_account_or_an_unapproved_mapping_is_found(pins, accounts, severities):
+    assert [one.severity for one in pin_findings(PLUG, pins, accounts)] == severities
+
+
+CONFIG = """\
+store: {{url: "sqlite:///connector.db", key: "file:secret"}}
+connections:
+  {first}
+  {second}
+"""
+CONNECTION = (
+    "{name}: {{platform: {{type: chatwoot, url: 'https://chat.example', account: 1, token: 'file:secret'}}, "
+    "crm: {{type: salesforce, url: 'https://acme.example', "
+    "auth: {{flow: client_credentials, client_id: c, client_secret: 'file:secret'}}}}, mapping: {mapping}}}"
+)
+
+
+def test_the_problems_of_all_mappings_are_told_together(tmp_path):
+    (tmp_path / "secret").write_text("x")
+    for name, old in (("a", "rule: fill_blank"), ("b", "deleted: mark")):
+        (tmp_path / f"{name}.yaml").write_text(FULL.read_text().replace(old, old + "s"))
+    config = CONFIG.format(
+        first=CONNECTION.format(name="one", mapping="a.yaml"), second=CONNECTION.format(name="two", mapping="b.yaml")
+    )
+    (tmp_path / "config.yaml").write_text(config)
+    with pytest.raises(ConfigError) as error:
+        App.open(tmp_path / "config.yaml")
+    assert {Path(problem.file).name for problem in error.value.problems} == {"a.yaml", "b.yaml"}
+    assert not (tmp_path / "connector.db").exists()
+
+
+def test_the_store_lies_beside_the_config(tmp_path):
+    (tmp_path / "secret").write_text("x")
+    text = CONFIG.format(first=CONNECTION.format(name="one", mapping=FULL), second="")
+    (tmp_path / "config.yaml").write_text(text)
+    with App.open(tmp_path / "config.yaml") as app:
+        assert [plug.name for plug in app.chosen(None)] == ["one"]
+    assert (tmp_path / "connector.db").exists()
