@@ -12,7 +12,7 @@ READY := $(VENV)/ready
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-demo: $(READY) ## both sides on this machine, people at work on them, the connector between; about 30 seconds
+demo: $(READY) ## both sides on this machine, people at work on them, the connector between; half a minute
 	@$(BIN)/python -m connector.sandbox.demo
 
 test: check ## lint, types, and all tests

@@ -20,7 +20,6 @@ from connector.adapters import salesforce
 from connector.adapters.base import Adapter, Capabilities, ObjectRead, User
 from connector.adapters.chatwoot import Chatwoot
 from connector.adapters.salesforce import Salesforce
-from connector.adapters.salesforce import adapter as salesforce_adapter
 from connector.adapters.salesforce.ids import id18
 from connector.config import Config, load_config
 from connector.errors import ConfigError, Problem, StoreError
@@ -33,6 +32,10 @@ from connector.sync.engine import Engine, Progress
 
 LEASE = timedelta(seconds=90)
 """How long a connection stays locked after its process died. Renewed every third of it, so that two renewals may fail."""
+
+
+class LeaseTaken(StoreError):
+    """Another process works on the connection."""
 
 
 def now() -> datetime:
@@ -96,7 +99,7 @@ class Plug:
 
     @property
     def capabilities(self) -> dict[Side, Capabilities]:
-        return {Side.PLATFORM: Chatwoot.capabilities, Side.CRM: salesforce_adapter.CAPABILITIES}
+        return {Side.PLATFORM: Chatwoot.capabilities, Side.CRM: Salesforce.capabilities}
 
     @property
     def systems(self) -> dict[Side, str]:
@@ -213,22 +216,39 @@ def load(path: Path) -> tuple[Config, dict[str, MappingFile]]:
     problems: list[Problem] = []
     for name, connection in config.connections.items():
         try:
-            mappings[name] = load_mapping(connection.mapping, _shown(connection.mapping))
+            mapping = load_mapping(connection.mapping, _shown(connection.mapping))
+            found = _other_systems(name, connection, mapping)
         except ConfigError as error:
-            problems += [problem for problem in error.problems if problem not in problems]
+            found = error.problems
+        else:
+            mappings[name] = mapping
+        problems += [problem for problem in found if problem not in problems]
     if problems:
         raise ConfigError(problems)
     return config, mappings
+
+
+def _other_systems(name: str, connection: files.Connection, mapping: MappingFile) -> list[Problem]:
+    """A mapping that was written for other systems than those of the connection. Pure."""
+    pairs = (("platform", mapping.platform, connection.platform.type), ("crm", mapping.crm, connection.crm.type))
+    return [
+        mapping.place.at(side).problem(
+            f"the mapping is for {written}, but the connection {name} has {given}.",
+            f"Write {side}: {given}, or name another mapping in the config.",
+        )
+        for side, written, given in pairs
+        if written != given
+    ]
 
 
 @contextmanager
 def held_lease(ledger: Ledger, holder: str) -> Iterator[None]:
     """Keep other processes off the connection; renewed in a thread of its own until the block ends.
 
-    Raises StoreError when another process has it.
+    Raises LeaseTaken.
     """
     if not ledger.lease(holder, LEASE):
-        raise StoreError(
+        raise LeaseTaken(
             f"Another process is working on the connection {ledger.connection}.",
             f"Stop it (`connector run`?), or wait: a process that died is forgotten after {LEASE.seconds} seconds.",
         )
@@ -241,6 +261,17 @@ def held_lease(ledger: Ledger, holder: str) -> Iterator[None]:
         over.set()
         renewing.join()
         ledger.release()
+
+
+@contextmanager
+def counted_calls(ledger: Ledger, *adapters: Adapter) -> Iterator[None]:
+    """Adds the API calls of the block to those of today. For commands; the engine's own runs count for themselves."""
+    before = [adapter.usage().calls for adapter in adapters]
+    try:
+        yield
+    finally:
+        for adapter, calls in zip(adapters, before, strict=True):
+            ledger.usage_add(now().date(), adapter.system, adapter.usage().calls - calls)
 
 
 def _renew(ledger: Ledger, holder: str, over: threading.Event) -> None:

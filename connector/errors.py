@@ -45,9 +45,13 @@ class Problem:
     way_out: str = ""
     severity: str = "error"
 
+    @property
+    def where(self) -> str:
+        """`file:line`, the file alone where no line applies."""
+        return f"{self.file}:{self.line}" if self.line else self.file
+
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}" if self.line else self.file
-        return f"{place}: {self.path + ': ' if self.path else ''}{self.message}{' ' + self.way_out if self.way_out else ''}"
+        return f"{self.where}: {self.path + ': ' if self.path else ''}{self.message}{' ' + self.way_out if self.way_out else ''}"
 
 
 class ConfigError(ConnectorError):

@@ -8,8 +8,9 @@ they carry the CRM's own field names.
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Self, TypeAlias
 
@@ -22,10 +23,6 @@ class Side(StrEnum):
 
     PLATFORM = "platform"
     CRM = "crm"
-
-    @property
-    def other(self) -> "Side":
-        return Side.CRM if self is Side.PLATFORM else Side.PLATFORM
 
 
 class Kind(StrEnum):
@@ -81,9 +78,7 @@ class Ref:
         system, _, rest = text.partition(":")
         object_, _, id_ = rest.partition(":")
         if not (system and object_ and id_):
-            raise ValueError(
-                f"{text!r} is not a reference; write system:object:id, for example chatwoot:message:90412"
-            )
+            raise ValueError(f"{text!r} is not a reference; write system:object:id, for example chatwoot:message:90412")
         return cls(system, object_, id_)
 
 
@@ -139,7 +134,7 @@ class Fact:
 class Link:
     """This platform ref and this CRM ref are the same thing. `why` lists the reasons, strongest first.
 
-    An ended link (`active` false) is a tombstone: it keeps the planner from creating the record again.
+    An ended link (`active` false) is a tombstone: it keeps the planner from creating the record again. `ended` is the reason.
     """
 
     id: int
@@ -149,6 +144,8 @@ class Link:
     active: bool = True
     why: tuple[str, ...] = ()
     ended: str | None = None
+    made_at: datetime | None = None
+    ended_at: datetime | None = None
 
     def on(self, side: Side) -> Ref:
         return self.platform if side is Side.PLATFORM else self.crm
@@ -163,7 +160,6 @@ class Snapshot:
 
     link: int
     side: Side
-    version: str | None
     fields: Fields
     unread: tuple[str, ...] = ()
 
@@ -192,7 +188,7 @@ class Decision:
 
 
 class Op(StrEnum):
-    """The four ways to write. `upsert` creates by key or updates the target; only `send` is not idempotent."""
+    """The three ways to write. `upsert` creates by key or updates the target; only `send` is not idempotent."""
 
     UPSERT = "upsert"
     SEND = "send"
@@ -219,7 +215,6 @@ class Action:
     subject: Ref
     target: Ref | None = None
     key: tuple[str, str] | None = None
-    expected: str | None = None
     lane: str | None = None
     after: Mapping[Side, Fields] = field(default_factory=dict)
     decisions: tuple[Decision, ...] = ()
@@ -251,6 +246,8 @@ class Intent:
     tried_at: datetime | None = None
     not_before: datetime | None = None
     error: str | None = None
+    planned_at: datetime | None = None
+    ended_at: datetime | None = None
 
 
 class HoldType(StrEnum):
@@ -297,7 +294,6 @@ class Receipt:
 
     ref: Ref
     created: bool = False
-    version: str | None = None
     fields: Fields | None = None
 
 
@@ -306,7 +302,14 @@ class Hint:
     """A verified webhook said: look at this ref. Never data."""
 
     ref: Ref
-    event: str
+
+
+def stamp(moment: datetime) -> str:
+    """UTC text to the second (cut, so that a floor never moves up). Times at the very edge of the calendar, which UTC may
+    not have, keep their own zone's reading."""
+    with suppress(OverflowError):
+        moment = moment.astimezone(UTC)
+    return moment.replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 def digest(value: object) -> str:

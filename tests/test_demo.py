@@ -14,6 +14,8 @@ from connector.sandbox.demo.pages import Pages
 from connector.sandbox.demo.stage import Stage, account_by_network, judge, stage, unbalanced
 from connector.sandbox.demo.story import play
 
+README = Path(__file__).parents[1] / "README.md"
+
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -38,6 +40,12 @@ def test_the_account_is_printed_per_network_and_adds_up(told: str) -> None:
     assert int(total[1]) == sum(int(row[1]) for row in networks)
 
 
+def test_the_readme_quotes_the_demo(told: str) -> None:
+    quoted = [line for line in README.read_text(encoding="utf-8").splitlines() if line.startswith("  ok ")]
+    assert len(quoted) >= 5
+    assert set(quoted) <= set(told.splitlines())
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -47,7 +55,7 @@ def test_the_account_is_printed_per_network_and_adds_up(told: str) -> None:
         ["Maya Carter", "outside of allowed window"],
         ["Emily Clarke", "Priority__c", "crm", "urgent", "low"],
         ["Sophie Martin", "Atelier Martin", "95"],
-        ["CRM calls:", "per 1,000"],
+        ["per 1,000 records"],
     ],
     ids=["reply", "deleted message", "reply's record", "failed delivery", "conflict", "candidate", "cost"],
 )

@@ -322,3 +322,32 @@ def test_every_paper_stands_in_the_index() -> None:
         path.name for path in (ROOT / "docs").glob("*.md") if path.name != "README.md" and f"({path.name})" not in index
     ]
     assert missing == []
+
+
+def test_the_architecture_names_what_exists() -> None:
+    text = read(ROOT / "docs" / "architecture.md")
+    spans = set(re.findall(r"`([^`\n]+)`", text))
+    files = {span for span in spans if re.fullmatch(r"[a-z_/]+\.py", span)}
+    assert len(files) > 10
+    homes = (ROOT, ROOT / "connector")
+    assert [name for name in sorted(files) if not any((home / name).exists() for home in homes)] == []
+
+    named = {
+        span.rpartition(".")[2] for span in spans if re.fullmatch(r"[A-Z][A-Za-z]+\.[a-z_]+|_?[a-z]+_[a-z_]+", span)
+    }
+    assert len(named) > 10
+    assert sorted(named - defined()) == []
+
+
+def defined() -> set[str]:
+    """Names of all functions, classes, attributes and short texts of the program."""
+    found: set[str] = set()
+    for name in MODULES:
+        for node in ast.walk(tree(name)):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                found.add(node.name)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.add(node.value)
+            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                found.add(node.target.id)
+    return found

@@ -40,7 +40,6 @@ class Capabilities:
     batch: int
     upsert_by_key: bool
     can_reply: bool
-    marks_sends: bool
     webhooks: bool
     lag: timedelta
     trusted_times: frozenset[Kind] = frozenset()
@@ -65,7 +64,6 @@ class FieldInfo:
 
     name: str
     type: str
-    label: str = ""
     length: int = 0
     required: bool = False
     createable: bool = True
@@ -75,7 +73,6 @@ class FieldInfo:
     case_sensitive: bool = False
     choices: tuple[str, ...] = ()
     restricted: bool = False
-    references: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +150,6 @@ class Write:
     fields: Fields
     target: Ref | None = None
     key: tuple[str, str] | None = None
-    expected: str | None = None
 
 
 class Probe(Enum):

@@ -42,7 +42,7 @@ from connector.errors import (
     Transient,
     Unreadable,
 )
-from connector.model import Fields, Hint, Kind, Life, Observed, Receipt, Ref, Side
+from connector.model import Fields, Hint, Kind, Life, Observed, Receipt, Ref, Side, stamp
 
 __all__ = ["PLATFORM_OBJECTS", "Delivered", "Fault", "MemoryAdapter", "MemoryObject", "MemorySystem", "memory_object"]
 
@@ -88,7 +88,6 @@ class MemoryAdapter:
             batch=self.batch,
             upsert_by_key=True,
             can_reply=self._can_reply,
-            marks_sends=self.marks_sends,
             webhooks=True,
             lag=self.lag,
             trusted_times=self.trusted_times,
@@ -195,7 +194,7 @@ class MemoryAdapter:
     # ---- writing --------------------------------------------------------------------------------------------------
 
     def upsert(self, writes: Sequence[Write]) -> list[Receipt | RemoteError]:
-        """Rows one after the other, each on its own. `expected` is ignored: this system has no conditional writes."""
+        """Rows one after the other, each on its own."""
         return self._call("upsert", lambda: [self._row(self._upsert, write) for write in writes], writes=True)
 
     def _upsert(self, write: Write) -> Receipt:
@@ -268,7 +267,7 @@ class MemoryAdapter:
             "author": self.user,
             "author_type": "agent",
             "private": False,
-            "sent_at": self.world.clock().strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "sent_at": stamp(self.world.clock()),
             "delivery": "sent",
         }
         ref = self.world.add(
@@ -312,7 +311,7 @@ class MemoryAdapter:
             )
         try:
             data = json.loads(body)
-            return [Hint(Ref.parse(data["ref"]), data["event"])]
+            return [Hint(Ref.parse(data["ref"]))]
         except (ValueError, KeyError, TypeError) as error:
             raise Unreadable(self.system, "BODY", "the webhook's body is not what we document") from error
 
@@ -367,7 +366,7 @@ class MemoryAdapter:
 
     def _receipt(self, ref: Ref, created: bool) -> Receipt:
         latest = self.world.records[ref].latest
-        return Receipt(ref, created, str(latest.number), latest.fields if self.reads_back else None)
+        return Receipt(ref, created, latest.fields if self.reads_back else None)
 
 
 def matches(lookup: Lookup, held: object) -> bool:

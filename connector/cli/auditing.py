@@ -2,6 +2,7 @@
 
 import typer
 
+from connector.app import counted_calls
 from connector.cli.shared import LEFT_OVER, Json, options, print_json, say, table
 from connector.service.auditing import audit_connection
 from connector.sync.audit import Finding
@@ -16,7 +17,7 @@ def audit(context: typer.Context, as_json: Json = False) -> None:
     found: dict[str, list[Finding]] = {}
     with given.opened() as app:
         for plug in app.chosen(given.connection):
-            with plug.join() as joined:
+            with plug.join() as joined, counted_calls(plug.ledger, joined.platform, joined.crm):
                 found[plug.name] = audit_connection(joined)
     if as_json:
         print_json([{"connection": name, "promises": findings} for name, findings in found.items()])

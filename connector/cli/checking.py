@@ -2,8 +2,9 @@
 
 import typer
 
+from connector.app import counted_calls
 from connector.cli.shared import CONFIG, LEFT_OVER, Json, counted, options, print_json, say, table
-from connector.errors import ConfigError, Problem
+from connector.errors import ConfigError
 from connector.service.checking import Checked, check_connection
 
 
@@ -17,7 +18,7 @@ def check(context: typer.Context, as_json: Json = False) -> None:
         with given.opened() as app:
             checked: list[Checked] = []
             for plug in app.chosen(given.connection):
-                with plug.join() as joined:
+                with plug.join() as joined, counted_calls(plug.ledger, joined.platform, joined.crm):
                     checked.append(check_connection(joined, app.config.schedule, app.config.place))
     except ConfigError as error:
         if as_json:
@@ -44,11 +45,7 @@ def _show(checked: Checked) -> None:
     table(
         "",
         ("severity", "where", "what", "way out"),
-        [(one.severity, place(one), f"{one.path}: {one.message}", one.way_out) for one in checked.findings],
+        [(one.severity, one.where, f"{one.path}: {one.message}", one.way_out) for one in checked.findings],
     )
     warnings = len(checked.findings) - checked.errors
     say(f"{counted(checked.errors, 'error')}, {counted(warnings, 'warning')}")
-
-
-def place(problem: Problem) -> str:
-    return f"{problem.file}:{problem.line}" if problem.line else problem.file

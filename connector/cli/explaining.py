@@ -37,21 +37,12 @@ def as_data(story: Explanation) -> dict[str, Any]:
         "kind": fact.kind if fact else None,
         "life": fact.life if fact else None,
         "changed_at": fact.changed_at if fact else None,
+        "by": fact.by if fact else None,
         "state": fact.state if fact else None,
         "reason": fact.reason if fact else None,
         "dirty": fact.dirty if fact else None,
         "fields": fact.fields if fact else {},
-        "links": [
-            {
-                "kind": one.kind,
-                "platform": one.platform,
-                "crm": one.crm,
-                "active": one.active,
-                "why": one.why,
-                "ended": one.ended,
-            }
-            for one in story.links
-        ],
+        "links": story.links,
         "decisions": [
             {
                 "at": one.decided.decided_at,
@@ -81,23 +72,12 @@ def as_data(story: Explanation) -> dict[str, Any]:
                 "tried_at": one.tried_at,
                 "not_before": one.not_before,
                 "error": one.error,
+                "planned_at": one.planned_at,
+                "ended_at": one.ended_at,
             }
             for one in story.intents
         ],
-        "holds": [
-            {
-                "id": one.id,
-                "type": one.type,
-                "field": one.field,
-                "question": one.question,
-                "choice": one.choice,
-                "by": one.by,
-                "why": one.why,
-                "opened_at": one.opened_at,
-                "settled_at": one.settled_at,
-            }
-            for one in story.holds
-        ],
+        "holds": story.holds,
         "above": [as_data(one) for one in story.above],
     }
 
@@ -113,11 +93,8 @@ def _show(story: Explanation) -> None:
         table("shows", ("field", "value"), [(name, short(value, 120)) for name, value in story.fact.fields.items()])
     table(
         "links",
-        ("platform", "crm", "why", "ended"),
-        [
-            (one.platform, one.crm, "; ".join(one.why), "" if one.active else one.ended or "ended")
-            for one in story.links
-        ],
+        ("platform", "crm", "since", "why", "ended", "because"),
+        [(one.platform, one.crm, one.made_at, "; ".join(one.why), one.ended_at, one.ended) for one in story.links],
     )
     table(
         "decisions",
@@ -130,15 +107,17 @@ def _show(story: Explanation) -> None:
     )
     table(
         "writes",
-        ("id", "what", "target", "state", "attempts", "tried", "error"),
+        ("id", "planned", "what", "target", "state", "attempts", "tried", "over", "error"),
         [
             (
                 one.id,
+                one.planned_at,
                 f"{one.action.op} {one.action.side}",
                 one.action.target or f"new {one.action.object}",
                 one.state,
                 one.attempts,
                 one.tried_at,
+                one.ended_at,
                 one.error,
             )
             for one in story.intents
@@ -158,4 +137,5 @@ def _show(story: Explanation) -> None:
 def _standing(fact: Fact) -> str:
     account = f", account {fact.state} ({fact.reason})" if fact.state else ""
     waits = ", waits to be planned" if fact.dirty else ""
-    return f"{fact.kind} on the {fact.side} side, {fact.life}, changed {clean(fact.changed_at) or 'at an unknown time'}{account}{waits}"
+    changed = f"changed {clean(fact.changed_at) or 'at an unknown time'}" + (f" by {fact.by}" if fact.by else "")
+    return f"{fact.kind} on the {fact.side} side, {fact.life}, {changed}{account}{waits}"

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from connector.app import Plug
-from connector.cli.shared import Json, clean, counted, options, print_json, say, short, table
+from connector.cli.shared import Json, clean, counted, options, plain, print_json, say, short, table
 from connector.errors import ConnectorError, StoreError
 from connector.model import Hold, HoldType, Ref
 from connector.service.settling import settle as settle_hold
@@ -116,18 +116,4 @@ def _find(plugs: list[Plug], id_: int) -> tuple[Plug, Hold]:
 
 
 def as_data(connection: str, hold: Hold) -> dict[str, Any]:
-    return {
-        "id": hold.id,
-        "connection": connection,
-        "type": hold.type,
-        "subject": hold.subject,
-        "field": hold.field,
-        "question": hold.question,
-        "details": hold.details,
-        "choices": choices(hold) if hold.choice is None else [],
-        "choice": hold.choice,
-        "by": hold.by,
-        "why": hold.why,
-        "opened_at": hold.opened_at,
-        "settled_at": hold.settled_at,
-    }
+    return {"connection": connection, **plain(hold), "choices": choices(hold) if hold.choice is None else []}

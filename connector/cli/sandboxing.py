@@ -1,8 +1,6 @@
 """`connector sandbox`: local stand-ins of Chatwoot and Salesforce, to try everything without an account anywhere."""
 
 import json
-import os
-import secrets
 import threading
 from pathlib import Path
 from typing import Annotated
@@ -36,7 +34,6 @@ def serve(
     stop = threading.Event()
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        _store_key(directory / "store-key")
         with stop_signals(stop.set):
             serving.serve(
                 directory,
@@ -84,10 +81,3 @@ def _tell(sandboxes: serving.Sandboxes) -> None:
     say(f"Chatwoot    {sandboxes.chatwoot_url}  account {sandboxes.account_id}")
     say(f"Salesforce  {sandboxes.salesforce_url}")
     say(f"Secrets and state lie in {sandboxes.directory}. Ctrl-C stops both.")
-
-
-def _store_key(path: Path) -> None:
-    """The example config names this file as the key of its store."""
-    if not path.exists():
-        with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(32))

@@ -20,8 +20,7 @@ from rich.text import Text
 
 from connector.app import App
 from connector.errors import ConfigError, ConnectorError, Refusal
-from connector.model import Ref
-from connector.store.rows import stamp
+from connector.model import Ref, stamp
 
 OK, LEFT_OVER, CONFIG, STORE, REFUSED, REMOTE, FAULT, INTERRUPTED = 0, 1, 2, 3, 4, 5, 70, 130
 EXIT_CODES = {
@@ -138,10 +137,11 @@ def print_json(value: object) -> None:
 
 
 def _json(value: object, indent: int | None) -> str:
-    return json.dumps(value, indent=indent, ensure_ascii=False, default=_plain)
+    return json.dumps(value, indent=indent, ensure_ascii=False, default=plain)
 
 
-def _plain(value: object) -> Any:
+def plain(value: object) -> Any:
+    """A value that JSON does not know, in words that it knows; a dataclass by its fields."""
     if isinstance(value, datetime | date):
         return value.isoformat()
     if isinstance(value, timedelta):

@@ -7,9 +7,8 @@ import typer
 from connector.app import now
 from connector.cli.shared import LEFT_OVER, Json, options, print_json, say, short, span, table
 from connector.cli.syncing import account_line
-from connector.model import Decision, Outcome
+from connector.model import Decision, Outcome, stamp
 from connector.service.status import Status, status
-from connector.store.rows import stamp
 
 
 def show(context: typer.Context, as_json: Json = False) -> None:
@@ -75,7 +74,7 @@ def ending(decision: Decision) -> tuple[str, str]:
 def _show(found: Status) -> None:
     say(f"connection {found.connection}", "bold")
     line = account_line(found.seen, {state.value: count for state, count in found.account.items()})
-    say(line + ("" if found.balanced else "  (does not add up!)"), "" if found.balanced else "red")
+    say(line)
     table("reasons", ("account", "messages"), list(found.reasons.items()))
     table(
         "streams",

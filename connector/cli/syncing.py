@@ -11,11 +11,10 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from connector.app import Plug, held_lease
 from connector.cli.shared import LEFT_OVER, OK, Json, complain, counted, errors, holder, options, print_json, say, table
 from connector.errors import ConnectorError
-from connector.model import IntentState, State
+from connector.model import OPEN_INTENTS, IntentState, State
+from connector.service.spending import Spending
 from connector.service.stopping import Stopped, stop_signals, stoppable
 from connector.sync.engine import Report
-
-WAITING = (IntentState.READY, IntentState.SENDING, IntentState.IN_DOUBT, IntentState.HELD)
 
 
 @dataclass
@@ -83,7 +82,8 @@ def _run(plug: Plug, allow: list[str], stop: threading.Event) -> Report:
             counts[what] = counts.get(what, 0) + count
             shown.update(task, description=f"{plug.name}: " + ", ".join(f"{n} {w}" for w, n in counts.items()))
 
-        return joined.engine(progress=stoppable(stop, tell), allowed=allow, sleep=lambda s: _nap(stop, s)).sync()
+        progress = Spending(plug, joined.crm).limited(stoppable(stop, tell))
+        return joined.engine(progress=progress, allowed=allow, sleep=lambda s: _nap(stop, s)).sync()
 
 
 def _nap(stop: threading.Event, seconds: float) -> None:
@@ -95,14 +95,14 @@ def _judge(outcome: Outcome) -> None:
     ledger = outcome.plug.ledger
     account, counts = ledger.account(), ledger.counts()
     holds = sum(counts.holds.values())
-    waiting = {state.value: counts.intents[state] for state in WAITING if counts.intents.get(state)}
+    waiting = {state.value: counts.intents[state] for state in OPEN_INTENTS if counts.intents.get(state)}
     trouble: list[ConnectorError] = list(outcome.report.trouble) if outcome.report else []
     trouble += [outcome.error] if outcome.error else []
     left = holds or waiting or account.states[State.OPEN] or ledger.count_dirty()
     outcome.code = max((one.exit_code for one in trouble), default=LEFT_OVER if left else OK)
     outcome.summary = {
         "connection": outcome.plug.name,
-        "seen": ledger.seen(),
+        "seen": account.seen,
         "account": {state.value: count for state, count in account.states.items()},
         "news": outcome.report.news if outcome.report else 0,
         "planned": outcome.report.planned if outcome.report else 0,

@@ -82,20 +82,13 @@ def check(
 
 def _findings(mapping: MappingFile, known: _Side) -> Iterator[Problem]:
     persons = mapping.persons
-    for object_ in dict.fromkeys((persons.object, *persons.also)):
-        lines = [line for line in persons.fields if line.of in (None, object_)]
+    for object_ in persons.objects:
         place = persons.place.at("object" if object_ == persons.object else "also")
-        creates = object_ == persons.object and persons.nobody in ("create", "hold")
-        yield from _section(Kind.PERSON, place, object_, persons.key, lines, known, creates)
+        key, creates = persons.key, object_ == persons.object and persons.nobody in ("create", "hold")
+        if persons.lead and object_ == persons.lead.object:
+            place, key, creates = persons.lead.place.at("object"), persons.lead.key, persons.nobody == "lead"
+        yield from _section(Kind.PERSON, place, object_, key, persons.lines_on(object_), known, creates)
         yield from _evidence(mapping, object_, known)
-    if persons.lead is not None:
-        lead = persons.lead
-        extra = {line.crm for line in lead.fields}
-        own = [line for line in persons.fields if line.of in (None, lead.object) and line.crm not in extra]
-        place = lead.place.at("object")
-        yield from _section(
-            Kind.PERSON, place, lead.object, lead.key, [*own, *lead.fields], known, persons.nobody == "lead"
-        )
     for kind, section in (
         (Kind.IDENTITY, mapping.identities),
         (Kind.CONVERSATION, mapping.conversations),

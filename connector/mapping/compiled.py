@@ -13,7 +13,6 @@ from zoneinfo import ZoneInfo
 
 from connector.adapters.base import ObjectRead
 from connector.mapping.cut import units
-from connector.mapping.filters import passes
 from connector.mapping.lenses import NO_NAMES, Lens, Surroundings, is_blank
 from connector.mapping.model import (
     Blank,
@@ -31,12 +30,9 @@ from connector.mapping.model import (
     Rule,
     Scalar,
 )
-from connector.mapping.names import names
 from connector.mapping.template import Template, parse_template
 from connector.mapping.transforms import build
 from connector.model import Fields, Kind, Value, digest
-
-__all__ = ["ABSENT", "Compiled", "Context", "FieldRule", "compile_mapping", "names", "passes", "reads"]
 
 
 class Absent(Enum):
@@ -133,7 +129,11 @@ class FieldRule:
 
     def to_crm(self, value: Value, old: Value = None, names: Fields = NO_NAMES) -> Value:
         """The CRM's value of a canonical one; `old`, what the CRM holds, where it still says the same."""
-        return self.lens.put(value, None if old is ABSENT else old, names)
+        shown = self.lens.put(value, None if old is ABSENT else old, names)
+        if self.default is not None and self.to_crm_allowed and is_blank(shown):
+            # A name of control characters alone is a value to the platform and none to the CRM.
+            return self.lens.put(self.default, None, names)
+        return shown
 
     def same(self, a: Value, b: Value) -> bool:
         """Whether two canonical values mean the same. ABSENT is the same as itself only."""
@@ -159,24 +159,21 @@ class KindRules:
 
 @dataclass(frozen=True)
 class PersonRules(KindRules):
-    """`also` are further objects in which persons live; `lead` tells how a lead is made where nobody matches."""
+    """`lines` are those of each CRM object in which persons live, the object for new persons first; `lead` tells how a lead
+    is made where nobody matches."""
 
-    also: tuple[str, ...] = ()
+    lines: Map[str, tuple[FieldRule, ...]] = field(kw_only=True)
     match: Match = field(kw_only=True)
     nobody: Literal["create", "lead", "hold", "skip"] = "create"
     lead: KindRules | None = None
 
     @property
     def objects(self) -> tuple[str, ...]:
-        """Every CRM object in which a person may live, the one for new persons first."""
-        return tuple(dict.fromkeys((self.object, *self.also, *((self.lead.object,) if self.lead else ()))))
+        return tuple(self.lines)
 
     def on(self, object_: str) -> tuple[FieldRule, ...]:
-        own = super().on(object_)
-        if self.lead is None or object_ != self.lead.object:
-            return own
-        extra = {rule.crm for rule in self.lead.fields}
-        return (*(rule for rule in own if rule.crm not in extra), *self.lead.fields)
+        """A link may still point into an object that the mapping does not name any more: the common lines hold there."""
+        return self.lines.get(object_) or super().on(object_)
 
 
 @dataclass(frozen=True)
@@ -210,7 +207,6 @@ class Compiled:
     """A whole mapping. `digest` changes with its meaning, not with its layout or comments."""
 
     digest: str
-    connection: str
     region: str
     persons: PersonRules
     identities: KindRules | None
@@ -246,7 +242,6 @@ def compile_mapping(mapping: Mapping, context: Context) -> Compiled:
     persons, messages, replies = mapping.persons, mapping.messages, mapping.replies
     return Compiled(
         digest=digest(mapping.model_dump(mode="json", by_alias=True)),
-        connection=context.connection,
         region=mapping.region,
         persons=PersonRules(
             Kind.PERSON,
@@ -254,7 +249,7 @@ def compile_mapping(mapping: Mapping, context: Context) -> Compiled:
             key(persons.key),
             rules(persons.fields),
             persons.filters,
-            persons.also,
+            lines={object_: rules(persons.lines_on(object_)) for object_ in persons.objects},
             match=persons.match,
             nobody=persons.nobody,
             lead=section(Kind.PERSON, persons.lead) if persons.lead else None,

@@ -28,10 +28,6 @@ class Lens(Protocol):
     def same(self, a: Value, b: Value) -> bool: ...
 
 
-class Params(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
 @dataclass(frozen=True)
 class Surroundings:
     """What transforms may know of the mapping and the connection. `users`: agent's e-mail to CRM user id."""
@@ -41,9 +37,11 @@ class Surroundings:
     users: Mapping[str, str] = field(default_factory=dict)
 
 
-class Base(Params):
+class Base(BaseModel):
     """A lens made of its parameters. Subclasses say `to`, `back` and `key`; this class keeps the law of `old`. `loss` tells
     the admin what does not survive, `type` is the type of CRM field (`FieldInfo.type`) the result fits in, "" for any."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     loss: ClassVar[str] = "Nothing is lost."
     type: ClassVar[str] = ""

@@ -204,13 +204,10 @@ def _evidence(mapping: Mapping) -> Iterator[Problem]:
 
 def _objects(mapping: Mapping) -> Iterator[Problem]:
     """A CRM object holds records of one kind; otherwise nobody could tell what a record that was read is."""
-    taken: dict[str, str] = {}
-    persons = mapping.persons
-    own = [*dict.fromkeys((persons.object, *persons.also, *((persons.lead.object,) if persons.lead else ())))]
     others = [
         (s.object, s) for s in (mapping.identities, mapping.conversations, mapping.messages, mapping.replies) if s
     ]
-    taken = dict.fromkeys(own, "persons")
+    taken = dict.fromkeys(mapping.persons.objects, "persons")
     for name, section in others:
         here = section.place.at("object")
         section_name = str(section.place.path[-1]) if section.place.path else name

@@ -3,7 +3,7 @@
 YAML names things, it never computes: fields, transforms, rules, templates of named fields.
 """
 
-from datetime import datetime
+from datetime import UTC
 from enum import StrEnum
 from typing import Annotated, Literal, Self, TypeAlias
 
@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from connector.mapping.places import Region, Zone
 from connector.mapping.source import Strict
+from connector.mapping.template import parse_time
 
 
 class Direction(StrEnum):
@@ -70,7 +71,10 @@ class FieldMapping(Strict):
         str | None, Field(description="with link: only when the person's CRM record is of this object")
     ] = None
     direction: Annotated[Direction, Field(description="which way values go")] = Direction.TO_CRM
-    rule: Annotated[Rule | None, Field(description="conflict rule; needed where direction is both; fill_blank also on one-way lines")] = None
+    rule: Annotated[
+        Rule | None,
+        Field(description="conflict rule; needed where direction is both; fill_blank also on one-way lines"),
+    ] = None
     transform: Annotated[
         TransformStep | list[TransformStep] | None,
         Field(description="a transform by name, with parameters, or a chain of them"),
@@ -111,7 +115,9 @@ class FieldMapping(Strict):
         if self.direction is Direction.BOTH and self.rule is None:
             raise ValueError(f"direction both needs a rule: who wins when both sides changed? One of {', '.join(Rule)}")
         if self.direction is not Direction.BOTH and self.rule not in (None, Rule.FILL_BLANK):
-            raise ValueError(f"only fill_blank has a meaning on a line that goes {self.direction}; otherwise the source leads")
+            raise ValueError(
+                f"only fill_blank has a meaning on a line that goes {self.direction}; otherwise the source leads"
+            )
         if self.rule is Rule.UNION and not self.holds_set:
             raise ValueError("union joins sets; it needs a set such as platform: tags, or transform: tags")
         if self.with_person is not None and self.link is None:
@@ -121,14 +127,6 @@ class FieldMapping(Strict):
         if self.required and self.direction is Direction.TO_PLATFORM:
             raise ValueError("required is for lines that go to the CRM")
         return self
-
-
-def is_date(text: str) -> bool:
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
 
 
 class Condition(Strict):
@@ -147,7 +145,7 @@ class Condition(Strict):
         tests = [name for name in type(self).model_fields if getattr(self, name) is not None]
         if len(tests) != 1:
             raise ValueError("a condition has exactly one of is, contains, any_of, before, present")
-        if self.before is not None and not is_date(self.before):
+        if self.before is not None and parse_time(self.before, UTC) is None:
             raise ValueError(f"before needs a date or a time such as 2026-01-31, not {self.before!r}")
         return self
 
@@ -256,6 +254,18 @@ class Persons(Strict):
     lead: Annotated[LeadTarget | None, Field(description="needed where nobody is lead")] = None
     filters: Filters = ()
     fields: Lines
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """Every CRM object in which a person may live, the one for new persons first."""
+        return tuple(dict.fromkeys((self.object, *self.also, *((self.lead.object,) if self.lead else ()))))
+
+    def lines_on(self, object_: str) -> tuple[FieldMapping, ...]:
+        """The lines that hold for persons in one CRM object; those of a lead stand in front of the common ones."""
+        own = [line for line in self.fields if line.of in (None, object_)]
+        extra = self.lead.fields if self.lead and object_ == self.lead.object else ()
+        taken = {line.crm for line in extra}
+        return (*(line for line in own if line.crm not in taken), *extra)
 
     @model_validator(mode="after")
     def _lead_is_told(self) -> Self:

@@ -6,7 +6,7 @@ refusal is held for a person. Nothing is guessed.
 
 import re
 from collections.abc import Hashable, Mapping
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import ClassVar, Final
 from zoneinfo import ZoneInfo
@@ -19,7 +19,7 @@ from connector.mapping.cut import clean
 from connector.mapping.lenses import Base, Surroundings, plain_key
 from connector.mapping.places import Region, Zone
 from connector.mapping.template import parse_time, show
-from connector.model import Fields, Value
+from connector.model import Fields, Value, stamp
 
 
 class ValueMap(Base):
@@ -162,15 +162,7 @@ class DateTime(Base):
 
     def _utc(self, value: Value) -> str:
         moment = parse_time(value, ZoneInfo(self.zone or "UTC"))
-        return utc_text(moment) if moment else show(value).strip()
-
-
-def utc_text(moment: datetime) -> str:
-    """A time as UTC text to the second. Times at the very edge of the calendar stay in their own zone's year."""
-    try:
-        return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")
-    except OverflowError:
-        return moment.replace(tzinfo=UTC).strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")
+        return stamp(moment) if moment else show(value).strip()
 
 
 class Date(Base):

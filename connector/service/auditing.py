@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from connector.adapters.base import Adapter, Lookup, Window
-from connector.app import Joined
+from connector.app import Joined, counted_calls
 from connector.model import OPEN_INTENTS, Intent, IntentState, Kind, Observed, Op, Ref, Side
 from connector.sync import audit
 from connector.sync.audit import Finding
@@ -30,16 +30,15 @@ def _inside(joined: Joined) -> list[Finding]:
     """The promises that the store alone can answer."""
     ledger = joined.plug.ledger
     states = Finding("every message seen is in exactly one state")
-    states.add(ledger.seen(), audit.balance(ledger.account(), ledger.seen()))
     for messages in ledger.all_messages():
         refs = [one.ref for one in messages]
-        linked = {link.platform for link in ledger.links_of(refs, kinds=[Kind.MESSAGE]) if link.active}
+        linked = {link.platform for link in ledger.links_of(refs, kinds=[Kind.MESSAGE], active=True)}
         busy = {intent.action.subject for intent in ledger.open_intents(refs)}
-        states.add(0, audit.accounts(messages, linked, busy))
+        states.add(len(messages), audit.accounts(messages, linked, busy))
     single = Finding("at most one active link per record")
     for links in ledger.all_links():
-        around = ledger.links_of([ref for link in links for ref in (link.platform, link.crm)])
-        single.add(len(links), audit.doubles(one for one in around if one.active))
+        around = ledger.links_of([ref for link in links for ref in (link.platform, link.crm)], active=True)
+        single.add(len(links), audit.doubles(around))
     whole = Finding("no write is orphaned")
     holds = {hold.intent: hold for hold in ledger.open_holds() if hold.intent is not None}
     for page in ledger.all_intents():
@@ -54,7 +53,7 @@ def _records_once(joined: Joined) -> Finding:
     ledger = joined.plug.ledger
     for page in ledger.all_intents():
         made = {ref: one for one, ref in page if ref and _creates(one)}
-        active = {link.crm for link in ledger.links_of(made) if link.active}
+        active = {link.crm for link in ledger.links_of(made, active=True)}
         asked = {
             ref: (one.action.object, *one.action.key) for ref, one in made.items() if ref in active and one.action.key
         }
@@ -81,11 +80,12 @@ def _no_strays(joined: Joined) -> Finding:
     fields = {field for _, _, field in plug.keys}
     crm = plug.keyed_crm()
     try:
-        for stream in crm.capabilities.streams:
-            for page in crm.pull(stream.name, Window()):
-                mine = [one for one in page.observed if _ours(one, fields, plug.name)]
-                linked = {link.crm for link in plug.ledger.links_of([one.ref for one in mine]) if link.active}
-                found.add(len(mine), audit.strays(mine, linked, busy, fields))
+        with counted_calls(plug.ledger, crm):
+            for stream in crm.capabilities.streams:
+                for page in crm.pull(stream.name, Window()):
+                    mine = [one for one in page.observed if _ours(one, fields, plug.name)]
+                    linked = {link.crm for link in plug.ledger.links_of([one.ref for one in mine], active=True)}
+                    found.add(len(mine), audit.strays(mine, linked, busy, fields))
     finally:
         crm.close()
     return found

@@ -51,13 +51,11 @@ def pin_findings(plug: Plug, pins: Pins | None, accounts: Mapping[Side, Account]
     """Another account than the one this connection was first used with, or a mapping that nobody has approved. Pure."""
     if pins is None:
         return
-    for side, pinned in ((Side.PLATFORM, pins.platform_account), (Side.CRM, pins.crm_account)):
-        account = accounts.get(side)
-        if account is not None and account.id != pinned:
-            yield plug.config.place.at(side.value).problem(
-                f"this connection belongs to {pinned}, but the credentials lead to {account.id}.",
-                "Use the right credentials, or give the other account a connection name of its own.",
-            )
+    for side, pinned, given in pins.mismatches({side: account.id for side, account in accounts.items()}):
+        yield plug.config.place.at(side.value).problem(
+            f"this connection belongs to {pinned}, but the credentials lead to {given}.",
+            "Use the right credentials, or give the other account a connection name of its own.",
+        )
     if pins.mapping_digest != plug.mapping.digest:
         yield plug.file.place.problem(
             "the mapping has changed since it was approved; nothing is synced with it yet.",

@@ -12,6 +12,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from connector.app import App, Plug, now
 from connector.config import Service
 from connector.errors import ConfigError, ConnectorError
+from connector.model import Side
 from connector.service.checking import unknown_streams
 from connector.service.metrics import Metrics
 from connector.service.web import Web
@@ -28,6 +29,7 @@ class Daemon:
 
     def __init__(self, app: App, plugs: list[Plug], holder: str) -> None:
         self._stop = threading.Event()
+        self._broken = ""
         self._config = app.config
         self._listener = _listen(app.config.service)
         self.workers = {plug.name: Worker(plug, self._stop, holder) for plug in plugs}
@@ -38,9 +40,7 @@ class Daemon:
             raise ConfigError(problems)
         every = intervals(self.workers, app.config.schedule)
         self._every = every
-        self._web = Web(
-            self.workers, Metrics(self.workers, now), {name: one.total_seconds() for name, one in every.items()}
-        )
+        self._web = Web(self.workers, Metrics(self.workers, now), every)
 
     @property
     def url(self) -> str:
@@ -61,7 +61,7 @@ class Daemon:
                     worker.read,
                     "interval",
                     args=(side, stream.name),
-                    seconds=self._every[f"{side}.{stream.name}"].total_seconds(),
+                    seconds=self._every[side, stream.name].total_seconds(),
                     next_run_time=datetime.now(UTC),
                     coalesce=True,
                     max_instances=1,
@@ -99,8 +99,6 @@ class Daemon:
         if self._broken:
             raise ConnectorError(f"The web server ended: {self._broken}.", "Look at the log, then start again.")
 
-    _broken = ""
-
     def _serve(self, server: uvicorn.Server) -> None:
         try:
             server.run(sockets=[self._listener])
@@ -110,10 +108,10 @@ class Daemon:
             self._stop.set()
 
 
-def intervals(workers: Mapping[str, Worker], schedule: Mapping[str, timedelta]) -> dict[str, timedelta]:
-    """How often each stream is read, by `side.stream`: what the config says, else what its adapter proposes."""
+def intervals(workers: Mapping[str, Worker], schedule: Mapping[str, timedelta]) -> dict[tuple[Side, str], timedelta]:
+    """How often each stream is read: what the config says, else what its adapter proposes."""
     return {
-        f"{side}.{stream.name}": schedule.get(stream.name, stream.every)
+        (side, stream.name): schedule.get(stream.name, stream.every)
         for worker in workers.values()
         for side, stream in worker.streams()
     }

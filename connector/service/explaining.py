@@ -58,8 +58,6 @@ def find(plugs: list[Plug], text: str) -> tuple[Plug, Ref]:
         known = plug.ledger.known(candidates)
         known |= {ref for ref in candidates if plug.ledger.intents_for(ref) or plug.ledger.decisions_for(ref)}
         found += [(plug, ref) for ref in candidates if ref in known]
-        # A record that was merged away lives on as the one it became.
-        found += [(plug, now) for ref in candidates if ref not in known and (now := plug.ledger.resolve(ref)) != ref]
     if not found:
         raise ConnectorError(
             f"Nothing is known of {text!r}.",

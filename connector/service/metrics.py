@@ -43,7 +43,7 @@ class Metrics(Collector):
         holds = gauge("holds", "Open holds, by type.", "type")
         problems = gauge("problems", "Problems that somebody has to put right.")
         dirty = gauge("dirty", "Records that no plan has looked at yet.")
-        balanced = gauge("balanced", "1 when every message seen is in exactly one state.")
+        balanced = gauge("balanced", "1 when no message is under way: all are synced, filtered, held or erased.")
         lag = gauge("lag_seconds", "Seconds since the time up to which a stream has been read.", "side", "stream")
         calls = gauge("api_calls_today", "API calls of the connector today, by system.", "system")
         allowance = gauge("crm_allowance", "The CRM's daily calls as it counts them itself.", "what")

@@ -83,7 +83,7 @@ def preview(engine: Engine) -> Preview:
     found.calls = crm_calls(found.writes, crm.capabilities.batch)
     found.read_calls = crm.usage().calls - before
     try:
-        judge(tally, sum(count for (_, active), count in ledger.counts().links.items() if active))
+        judge(tally, ledger.active_links())
     except Refusal as refusal:
         found.refusals.append(refusal)
     return found

@@ -2,7 +2,7 @@
 
 from connector.app import Plug
 from connector.errors import ConnectorError
-from connector.model import Hold, HoldType, Intent, Kind, Link, Receipt, Ref, State
+from connector.model import Hold, HoldType, Intent, Kind, Receipt, Ref, State
 from connector.sync.holds import Around, decide, read_choice, sent_as
 from connector.sync.settling import Landed, settlement
 
@@ -51,9 +51,8 @@ def _sent(plug: Plug, intent: Intent, named: Ref | None) -> None:
     ledger = plug.ledger
     conversation = intent.action.target
     messages = ledger.facts(ledger.children([conversation] if conversation else [], Kind.MESSAGE))
-    taken = {link.platform for link in ledger.links_of(messages, kinds=[Kind.REPLY]) if link.active}
+    taken = {link.platform for link in ledger.links_of(messages, kinds=[Kind.REPLY], active=True)}
     found = messages[sent_as(intent, list(messages.values()), taken, named)]
-    links: list[Link] = []
-    landed = Landed(intent, Receipt(found.ref, True, found.version, found.fields), intent.action.fields)
+    landed = Landed(intent, Receipt(found.ref, True, found.fields), intent.action.fields)
     facts = {**messages, **ledger.facts([intent.action.subject])}
-    ledger.settle([settlement(landed, plug.mapping, facts, links, lambda _kind, _ref: None)])
+    ledger.settle([settlement(landed, plug.mapping, facts, (), lambda _kind, _ref: None)])

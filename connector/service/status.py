@@ -10,6 +10,8 @@ from connector.store.entries import Decided, Run, Trouble
 
 CONFLICTS = 10
 """How many of the latest conflicts are shown."""
+ALLOWANCE = "allowance"
+"""Where the daemon remembers what the CRM last told of its own daily count: {"used": calls, "allowance": calls}."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class StreamStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """One connection. `balanced` says that every message seen is in exactly one state."""
+    """One connection. `balanced`: seen = synced + filtered + held + erased, nothing is under way."""
 
     connection: str
     seen: int
@@ -46,26 +48,26 @@ class Status:
 
     @property
     def left_over(self) -> bool:
-        """Whether somebody should look: holds, problems, an unapproved mapping, or an account that does not add up."""
-        return bool(sum(self.holds.values()) or self.problems or not self.mapping_approved or not self.balanced)
+        """Whether somebody should look: holds, problems, or an unapproved mapping."""
+        return bool(sum(self.holds.values()) or self.problems or not self.mapping_approved)
 
 
 def status(plug: Plug, now: datetime) -> Status:
     """Everything about one connection. `now` is the time of the question."""
     ledger = plug.ledger
-    account, counts, pins, seen = ledger.account(), ledger.counts(), ledger.pins(), ledger.seen()
+    account, counts, pins = ledger.account(), ledger.counts(), ledger.pins()
     runs = ledger.last_runs(1)
     capabilities = plug.capabilities
     return Status(
         connection=plug.name,
-        seen=seen,
+        seen=account.seen,
         account=account.states,
         reasons={
             f"{state}: {reason}": count
             for (state, reason), count in account.reasons.items()
             if reason and state is not State.SYNCED
         },
-        balanced=sum(account.states.values()) == seen,
+        balanced=account.balanced,
         streams=tuple(
             stream_status(side, stream.name, ledger.cursor(side, stream.name), now)
             for side, can in capabilities.items()
@@ -81,10 +83,6 @@ def status(plug: Plug, now: datetime) -> Status:
         last_run=runs[0] if runs else None,
         conflicts=tuple(ledger.conflicts(CONFLICTS)),
     )
-
-
-ALLOWANCE = "allowance"
-"""Where the daemon remembers what the CRM last told of its own daily count: {"used": calls, "allowance": calls}."""
 
 
 def stream_status(side: Side, name: str, cursor: Cursor, now: datetime) -> StreamStatus:

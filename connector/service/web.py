@@ -1,7 +1,7 @@
 """What the service answers over HTTP: webhooks of platforms, health, readiness, metrics."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from connector.app import now
 from connector.errors import AuthError, RemoteError
+from connector.model import Side
 from connector.service.metrics import Metrics
 from connector.service.worker import Worker
 
@@ -26,9 +27,11 @@ log = structlog.get_logger("connector.web")
 
 
 class Web:
-    """The handlers. `every` is the interval of each stream, in seconds, by `side.stream`."""
+    """The handlers. `every` is the interval of each stream."""
 
-    def __init__(self, workers: Mapping[str, Worker], metrics: Metrics, every: Mapping[str, float]) -> None:
+    def __init__(
+        self, workers: Mapping[str, Worker], metrics: Metrics, every: Mapping[tuple[Side, str], timedelta]
+    ) -> None:
         self._workers = workers
         self._metrics = metrics
         self._every = every
@@ -80,7 +83,10 @@ class Web:
         return {
             "live": all(worker.thread.is_alive() for worker in self._workers.values()),
             "ready": all(fresh(streams, self._every) for streams in ages.values()),
-            "connections": {name: {"seconds_since_read": streams} for name, streams in ages.items()},
+            "connections": {
+                name: {"seconds_since_read": {f"{side}.{stream}": age for (side, stream), age in streams.items()}}
+                for name, streams in ages.items()
+            },
         }
 
     def _refused(self, connection: str, result: str, code: int, message: str) -> Response:
@@ -89,9 +95,9 @@ class Web:
         return _told(code, message)
 
 
-def fresh(ages: Mapping[str, float | None], every: Mapping[str, float]) -> bool:
+def fresh(ages: Mapping[tuple[Side, str], float | None], every: Mapping[tuple[Side, str], timedelta]) -> bool:
     """Whether every stream was read within its time. Pure."""
-    return all(age is not None and age <= LATE * every[stream] for stream, age in ages.items())
+    return all(age is not None and age <= LATE * every[stream].total_seconds() for stream, age in ages.items())
 
 
 async def _limited(request: Request) -> bytes | None:

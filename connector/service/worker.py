@@ -7,14 +7,15 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from traceback import extract_tb
 
 import structlog
 
 from connector.adapters.base import Stream
-from connector.app import Joined, Plug, held_lease, now
+from connector.app import Joined, LeaseTaken, Plug, held_lease, now
 from connector.errors import AllowanceSpent, ConnectorError, RemoteError
 from connector.model import Ref, Side
-from connector.service.budget import Budget, over
+from connector.service.spending import Spending
 from connector.service.status import ALLOWANCE
 from connector.service.stopping import Stopped, stoppable
 from connector.sync.engine import Engine, Report
@@ -49,6 +50,7 @@ class Worker:
         self.rounds = 0
         self.succeeded: dict[tuple[Side, str], datetime] = {}
         self._stop = stop
+        self._spending = Spending(plug, self.joined.crm)
         self._holder = holder
         self._due = Work()
         self._wake = threading.Condition()
@@ -58,13 +60,11 @@ class Worker:
     def streams(self) -> list[tuple[Side, Stream]]:
         return [(side, stream) for side, can in self.plug.capabilities.items() for stream in can.streams]
 
-    def ages(self, at: datetime) -> dict[str, float | None]:
+    def ages(self, at: datetime) -> dict[tuple[Side, str], float | None]:
         """Seconds since the last successful read of each stream, None before the first."""
         done = dict(self.succeeded)
         return {
-            f"{side}.{stream.name}": (at - done[side, stream.name]).total_seconds()
-            if (side, stream.name) in done
-            else None
+            (side, stream.name): (at - done[side, stream.name]).total_seconds() if (side, stream.name) in done else None
             for side, stream in self.streams()
         }
 
@@ -99,16 +99,20 @@ class Worker:
                         self._work()
                 except Stopped:
                     return
+                except LeaseTaken:
+                    # A second daemon on the same store stands by; it goes on where the first one ends.
+                    log.info("another process works on it", connection=self.name)
+                    self._stop.wait(RETRY)
                 except ConnectorError as error:
                     self._failed(error)
                 except Exception as error:
-                    # A fault of ours in one connection must not end the others. The message may quote a record, so only
-                    # the type is told.
-                    fault = ConnectorError(
-                        f"A fault in the program: {type(error).__name__}.", "Report it; the log of --debug helps."
+                    # A fault of ours in one connection must not end the others. Its message may quote a record, so the
+                    # log gets the type and the places only.
+                    places = [f"{one.filename}:{one.lineno} {one.name}" for one in extract_tb(error.__traceback__)]
+                    log.error("fault", connection=self.name, error=type(error).__name__, at=places)
+                    self._failed(
+                        ConnectorError(f"A fault in the program: {type(error).__name__}.", "Report it with the log.")
                     )
-                    log.error("fault", connection=self.name, error=type(error).__name__)
-                    self._failed(fault)
         finally:
             self.joined.platform.close()
             self.joined.crm.close()
@@ -121,16 +125,16 @@ class Worker:
 
     def _work(self) -> None:
         """From a good start to the stop, or to the first error that a round does not handle itself."""
-        engine = self.joined.engine(progress=stoppable(self._stop), sleep=self._nap)
+        engine = self.joined.engine(progress=self._spending.limited(stoppable(self._stop)), sleep=self._nap)
         accounts = engine.prepare()
         log.info("connected", connection=self.name, **{side.value: account.id for side, account in accounts.items()})
-        self.plug.ledger.solved("running")
         started = now()
         while not self._stop.is_set() and now() - started < USERS:
             due = self._take(engine)
             if self._stop.is_set():
                 return
             self._turn(engine, due)
+            self.plug.ledger.solved("running")
 
     def _take(self, engine: Engine) -> Work:
         """Wait until something is due: a stream, a hint, or an intent that waited for its time."""
@@ -146,7 +150,7 @@ class Worker:
 
     def _turn(self, engine: Engine, due: Work) -> None:
         """Look at what is due, then write until nothing is left to write."""
-        if self._over_budget(engine):
+        if self._over_budget():
             return
         engine.begin()
         report = Report()
@@ -177,21 +181,16 @@ class Worker:
             # Nothing is lost: the next poll of the stream finds what the hint spoke of.
             self.plug.ledger.problem("webhooks", error.code, error.message, error.way_out)
 
-    def _over_budget(self, engine: Engine) -> bool:
-        crm = engine.adapters[Side.CRM]
-        usage = crm.usage()
-        today = self.plug.ledger.usage(now().date()).get(crm.system, 0)
-        budget = Budget(today, usage.used, usage.allowance, self.plug.config.crm_daily_share)
-        if not over(budget):
-            self.plug.ledger.solved("allowance")
-            return False
-        share = f"{budget.share:.0%} of the {budget.allowance} daily API calls"
-        message = f"The connector pauses: it has used its part, {share}, or the CRM's allowance is nearly spent."
-        self.plug.ledger.problem(
-            "allowance", AllowanceSpent.__name__, message, "Wait for tomorrow, or raise crm_daily_share."
-        )
-        self._stop.wait(RETRY)
-        return True
+    def _over_budget(self) -> bool:
+        """Whether the day's share of CRM calls is spent; then nothing is read or written for a while."""
+        try:
+            self._spending.check()
+        except AllowanceSpent as error:
+            self.plug.ledger.problem("allowance", error.code, error.message, error.way_out)
+            self._stop.wait(RETRY)
+            return True
+        self.plug.ledger.solved("allowance")
+        return False
 
     def _count(self, engine: Engine) -> None:
         """Add the calls made since the last turn to today's, and remember what the CRM says of its own count."""

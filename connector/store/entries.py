@@ -10,10 +10,8 @@ from connector.model import (
     Fact,
     Fields,
     HoldType,
-    Intent,
     IntentState,
     Kind,
-    Link,
     Receipt,
     Ref,
     Side,
@@ -30,7 +28,6 @@ class Shown:
     """What one side of a pair showed; the snapshot of a link that has no id yet."""
 
     side: Side
-    version: str | None
     fields: Fields
     unread: tuple[str, ...] = ()
 
@@ -93,16 +90,6 @@ class Entries:
 
 
 @dataclass(frozen=True, slots=True)
-class Journaled:
-    """`intents` were new and are in journal order; `skipped` are the keys that the journal already knew; `links` answers
-    `Entries.links` in their order."""
-
-    intents: list[Intent]
-    skipped: list[str]
-    links: list[Link]
-
-
-@dataclass(frozen=True, slots=True)
 class Settlement:
     """One landed write. `links` are the pairs it made or confirmed, with what both sides show now (a `send` makes two:
     the message and the reply); `snapshots` those of links known by id; `states` the account of its message. Snapshots
@@ -119,14 +106,16 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class Pins:
-    """What a connection was first used with: account ids, and the digest and key templates of the approved mapping."""
+    """What a connection was first used with: account ids, and the digest of the approved mapping."""
 
     platform_account: str
     crm_account: str
     mapping_digest: str
-    keys: Mapping[str, str]
-    pinned_at: datetime
-    approved_at: datetime
+
+    def mismatches(self, accounts: Mapping[Side, str]) -> list[tuple[Side, str, str]]:
+        """Side, pinned account and given one wherever they differ. A side that could not be asked is left out. Pure."""
+        pinned = {Side.PLATFORM: self.platform_account, Side.CRM: self.crm_account}
+        return [(side, was, accounts[side]) for side, was in pinned.items() if accounts.get(side, was) != was]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,18 +129,27 @@ class ConversationStats:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class Balance:
     """How many platform messages are in which state, and for which reason."""
 
     states: Mapping[State, int]
     reasons: Mapping[tuple[State, str | None], int]
+
+    @property
+    def seen(self) -> int:
+        """Every message is in one state, so this is synced + filtered + held + erased, and those still open."""
+        return sum(self.states.values())
+
+    @property
+    def balanced(self) -> bool:
+        """seen = synced + filtered + held + erased: nothing is under way."""
+        return self.states[State.OPEN] == 0
 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
     """A stored decision with its time, and the intent that carried it out (None where nothing had to be written)."""
 
-    id: int
     row: DecisionRow
     intent: int | None
     decided_at: datetime
@@ -181,9 +179,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Rows of one connection; `links` by (kind, active), `holds` the open ones."""
+    """Intents by state, and the open holds by type."""
 
-    facts: Mapping[Kind, int]
-    links: Mapping[tuple[Kind, bool], int]
     intents: Mapping[IntentState, int]
     holds: Mapping[HoldType, int]

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from sqlalchemy import Connection, bindparam, or_, select, update
 
 from connector.errors import StoreError
-from connector.model import OPEN_INTENTS, Intent, IntentState, Kind, Link, Outcome, Ref, Side, Snapshot, State
+from connector.model import Intent, IntentState, Kind, Link, Outcome, Ref, Side, Snapshot, State
 from connector.store import rows
 from connector.store.database import Scoped, chunks, insert, upsert
-from connector.store.entries import DecisionRow, Entries, Journaled, NewHold, NewLink, States
+from connector.store.entries import DecisionRow, Entries, NewHold, NewLink, States
 from connector.store.observing import record_facts
 from connector.store.schema import Word, decisions, facts, holds, intents, links, snapshots
 
@@ -17,16 +17,19 @@ LOOK_AGAIN = "Nothing was stored; plan again on what the store holds now."
 
 
 class Journaling(Scoped):
-    def journal(self, entries: Entries) -> Journaled:
-        """One transaction. Raises StoreError, storing nothing, when the plan no longer fits: an unknown or ended link, a
-        hold that somebody settled in the meantime, a ref that is linked to something else."""
+    def journal(self, entries: Entries) -> list[Intent]:
+        """One transaction. Answers the new intents in journal order; a key that the journal knows makes none.
+
+        Raises StoreError, storing nothing, when the plan no longer fits: an unknown or ended link, a hold that somebody
+        settled in the meantime, a ref that is linked to something else.
+        """
         with self._writing() as db:
             self._close_holds(db, entries.closed_holds)
             self._release(db, entries)
             record_facts(db, self.connection, entries.facts)
             self._end_links(db, entries.ended)
             self._move_links(db, entries.moved)
-            made, shown, clashes = self._link(db, entries.links)
+            shown, clashes = self._link(db, entries.links)
             if clashes:
                 raise StoreError("; ".join(clashes) + ".", LOOK_AGAIN)
             self._snap(db, [*shown, *entries.snapshots])
@@ -36,8 +39,7 @@ class Journaling(Scoped):
             self._decide(db, entries, ids)
             self._clean(db, entries.clean)
             self._redo(db, entries.redo)
-        new = {intent.action.unique for intent in journaled}
-        return Journaled(journaled, [unique for unique in ids if unique not in new], made)
+        return journaled
 
     def _close_holds(self, db: Connection, closed: Iterable[tuple[int, str, str, str]]) -> None:
         for id_, choice, by, why in closed:
@@ -61,7 +63,7 @@ class Journaling(Scoped):
             change = update(intents).where(
                 intents.c.connection == self.connection,
                 intents.c.id == id_,
-                intents.c.state.in_([state.value for state in OPEN_INTENTS]),
+                intents.c.state.in_(rows.OPEN),
             )
             if db.execute(change.values(**values)).rowcount != 1:
                 raise StoreError(f"Intent {id_} is not open (any more) in {self.connection}.", LOOK_AGAIN)
@@ -84,9 +86,9 @@ class Journaling(Scoped):
                 raise StoreError(f"Link {id_} is not active (any more) in {self.connection}.", LOOK_AGAIN)
             db.execute(update(links).where(*mine, links.c.id == id_).values(crm=str(crm), why=[why, *reasons]))
 
-    def _link(self, db: Connection, new: Sequence[NewLink]) -> tuple[list[Link], list[Snapshot], list[str]]:
-        """Makes the links that are not there yet. Answers all of them in the order of `new` with the snapshots that are to be
-        stored, and describes those that clash with another active link instead."""
+    def _link(self, db: Connection, new: Sequence[NewLink]) -> tuple[list[Snapshot], list[str]]:
+        """Makes the links that are not there yet. Answers the snapshots that are to be stored with them, and describes those
+        that clash with another active link instead."""
         by_platform: dict[tuple[str, str], str] = {}
         by_crm: dict[tuple[str, str], str] = {}
         for column, refs in (
@@ -130,13 +132,12 @@ class Journaling(Scoped):
                 )
         if missing:
             db.execute(links.insert(), missing)
-        made = self._active(db, fits)
         shown = [
-            Snapshot(link.id, one.side, one.version, one.fields, one.unread)
-            for pair, link in zip(fits, made, strict=True)
+            Snapshot(link.id, one.side, one.fields, one.unread)
+            for pair, link in zip(fits, self._active(db, fits), strict=True)
             for one in pair.snapshots
         ]
-        return made, shown, clashes
+        return shown, clashes
 
     def _active(self, db: Connection, pairs: Sequence[NewLink]) -> list[Link]:
         found = {}

@@ -6,13 +6,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, RowMapping, Select, and_, func, or_, select
 
 from connector.errors import StoreError
-from connector.model import OPEN_INTENTS, Fact, Hold, HoldType, Intent, Kind, Link, Ref, Side, Snapshot, State
+from connector.model import Fact, Hold, HoldType, Intent, Kind, Link, Ref, Side, Snapshot, State
 from connector.store import rows
 from connector.store.database import Scoped, chunks
 from connector.store.entries import ConversationStats
 from connector.store.schema import facts, holds, intents, links, snapshots
-
-OPEN = [state.value for state in OPEN_INTENTS]
 
 
 class Reading(Scoped):
@@ -75,9 +73,12 @@ class Reading(Scoped):
             for row in self._in_chunks(conversations, query)
         }
 
-    def links_of(self, refs: Iterable[Ref], *, kinds: Iterable[Kind] | None = None) -> list[Link]:
-        """Every link, active or ended, that has one of these refs on either side; in the order they were made."""
+    def links_of(self, refs: Iterable[Ref], *, kinds: Iterable[Kind] | None = None, active: bool = False) -> list[Link]:
+        """Every link (with `active`, only those that have not ended) that has one of these refs on either side, in the order
+        they were made."""
         query = select(links).where(links.c.connection == self.connection)
+        if active:
+            query = query.where(links.c.active.is_(True))
         if kinds is not None:
             query = query.where(links.c.kind.in_([kind.value for kind in kinds]))
         wanted = list(refs)
@@ -88,13 +89,11 @@ class Reading(Scoped):
         unique = {row["id"]: row for row in found}
         return [rows.link_of(unique[id_]) for id_ in sorted(unique)]
 
-    def siblings(self, crm_refs: Iterable[Ref], kind: Kind) -> list[Link]:
-        """The active links of this kind on these CRM records: all platform persons of one contact, for example."""
-        query = select(links).where(
-            links.c.connection == self.connection, links.c.kind == kind.value, links.c.active.is_(True)
-        )
-        found = self._in_chunks(crm_refs, lambda some: query.where(links.c.crm.in_(some)))
-        return [rows.link_of(row) for row in sorted(found, key=lambda row: row["id"])]
+    def active_links(self) -> int:
+        """How many records are linked."""
+        query = select(func.count()).where(links.c.connection == self.connection, links.c.active.is_(True))
+        with self._reading() as db:
+            return db.scalar(query) or 0
 
     def snapshots(self, link_ids: Iterable[int]) -> dict[int, dict[Side, Snapshot]]:
         """By link and side; links without any are left out."""
@@ -109,7 +108,7 @@ class Reading(Scoped):
 
     def open_intents(self, refs: Iterable[Ref]) -> list[Intent]:
         """Intents not yet done, refused or dropped whose source, subject or target is one of these, in journal order."""
-        query = select(intents).where(intents.c.connection == self.connection, intents.c.state.in_(OPEN))
+        query = select(intents).where(intents.c.connection == self.connection, intents.c.state.in_(rows.OPEN))
         found = self._in_chunks(
             refs,
             lambda some: query.where(
@@ -127,7 +126,7 @@ class Reading(Scoped):
             return lambda some: select(of.label("ref")).where(*where, of.in_(some))
 
         mine = links.c.connection == self.connection
-        target = (intents.c.connection == self.connection, intents.c.state.in_(OPEN))
+        target = (intents.c.connection == self.connection, intents.c.state.in_(rows.OPEN))
         queries = [
             column(facts.c.ref, facts.c.connection == self.connection),
             column(links.c.platform, mine),

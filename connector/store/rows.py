@@ -1,10 +1,11 @@
 """Model types to table rows and back. Pure: a row is a dict on the way in and a mapping on the way out."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from connector.model import (
+    OPEN_INTENTS,
     Action,
     Cursor,
     Decision,
@@ -18,15 +19,17 @@ from connector.model import (
     Link,
     Op,
     Outcome,
-    Receipt,
     Ref,
     Side,
     Snapshot,
     State,
+    stamp,
 )
 from connector.store.entries import Decided, DecisionRow
 
 Row = Mapping[Any, Any]
+
+OPEN = [state.value for state in OPEN_INTENTS]
 
 
 def text(ref: Ref | None) -> str | None:
@@ -45,10 +48,6 @@ def at(fact: Fact) -> str | None:
     if fact.changed_at is None:
         return None
     return stamp(fact.changed_at)
-
-
-def stamp(moment: datetime) -> str:
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 def order_key(fact: Fact) -> str:
@@ -122,6 +121,8 @@ def link_of(row: Row) -> Link:
         active=row["active"],
         why=tuple(row["why"]),
         ended=row["ended"],
+        made_at=row["made_at"],
+        ended_at=row["ended_at"],
     )
 
 
@@ -130,14 +131,13 @@ def snapshot_row(connection: str, snapshot: Snapshot) -> dict[str, Any]:
         "connection": connection,
         "link": snapshot.link,
         "side": snapshot.side.value,
-        "version": snapshot.version,
         "fields": dict(snapshot.fields),
         "unread": list(snapshot.unread),
     }
 
 
 def snapshot_of(row: Row) -> Snapshot:
-    return Snapshot(row["link"], Side(row["side"]), row["version"], row["fields"], tuple(row["unread"]))
+    return Snapshot(row["link"], Side(row["side"]), row["fields"], tuple(row["unread"]))
 
 
 def decision_data(decision: Decision) -> dict[str, Any]:
@@ -172,7 +172,7 @@ def decided_of(row: Row) -> Decided:
         decision=decision_of(row),
         source=Ref.parse(row["source"]),
     )
-    return Decided(row["id"], decision, row["intent"], row["decided_at"])
+    return Decided(decision, row["intent"], row["decided_at"])
 
 
 def intent_row(connection: str, action: Action, token: str, planned_at: datetime) -> dict[str, Any]:
@@ -192,7 +192,6 @@ def intent_row(connection: str, action: Action, token: str, planned_at: datetime
             "object": action.object,
             "fields": dict(action.fields),
             "key": None if action.key is None else list(action.key),
-            "expected": action.expected,
             "after": {side.value: dict(fields) for side, fields in action.after.items()},
             "decisions": [decision_data(decision) for decision in action.decisions],
             "why": list(action.why),
@@ -217,7 +216,6 @@ def action_of(row: Row) -> Action:
         subject=Ref.parse(row["subject"]),
         target=ref(row["target"]),
         key=None if body["key"] is None else (body["key"][0], body["key"][1]),
-        expected=body["expected"],
         lane=row["lane"],
         after={Side(side): fields for side, fields in body["after"].items()},
         decisions=tuple(decision_of(data) for data in body["decisions"]),
@@ -235,20 +233,9 @@ def intent_of(row: Row) -> Intent:
         tried_at=row["tried_at"],
         not_before=row["not_before"],
         error=row["error"],
+        planned_at=row["planned_at"],
+        ended_at=row["ended_at"],
     )
-
-
-def receipt_data(receipt: Receipt) -> dict[str, Any]:
-    return {
-        "ref": str(receipt.ref),
-        "created": receipt.created,
-        "version": receipt.version,
-        "fields": None if receipt.fields is None else dict(receipt.fields),
-    }
-
-
-def receipt_of(data: Row) -> Receipt:
-    return Receipt(Ref.parse(data["ref"]), data["created"], data["version"], data["fields"])
 
 
 def hold_of(row: Row) -> Hold:

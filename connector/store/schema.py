@@ -78,9 +78,6 @@ connections = Table(
     Column("platform_account", Word, nullable=False),
     Column("crm_account", Word, nullable=False),
     Column("mapping_digest", Word, nullable=False),
-    Column("keys", Json, nullable=False),
-    Column("pinned_at", Moment, nullable=False),
-    Column("approved_at", Moment, nullable=False),
 )
 
 cursors = Table(
@@ -180,7 +177,6 @@ snapshots = Table(
     Column("connection", Word),
     Column("link", Id),
     Column("side", Word),
-    Column("version", Word),
     Column("fields", Json, nullable=False),
     Column("unread", Json, nullable=False),
     PrimaryKeyConstraint("connection", "link", "side"),
@@ -208,14 +204,13 @@ intents = Table(
     Column("tried_at", Moment),
     Column("not_before", Moment),
     Column("error", Prose),
-    Column("receipt", Json),
     Column("result", Word),
     Column("planned_at", Moment, nullable=False),
     Column("ended_at", Moment),
     UniqueConstraint("connection", "unique", name="intents_unique"),
     UniqueConstraint("connection", "token", name="intents_token"),
     UniqueConstraint("connection", "id", name="intents_connection_id"),
-    CheckConstraint("state <> 'done' OR receipt IS NOT NULL", name="intents_done_has_receipt"),
+    CheckConstraint("state <> 'done' OR result IS NOT NULL", name="intents_done_has_result"),
     CheckConstraint("state <> 'sending' OR tried_at IS NOT NULL", name="intents_sending_has_time"),
     sqlite_autoincrement=True,
 )
@@ -283,15 +278,6 @@ Index(
     decisions.c.id,
     sqlite_where=decisions.c.conflict.is_(True),
     postgresql_where=decisions.c.conflict.is_(True),
-)
-
-aliases = Table(
-    "aliases",
-    metadata,
-    Column("connection", Word),
-    Column("old", Word),
-    Column("new", Word, nullable=False),
-    PrimaryKeyConstraint("connection", "old"),
 )
 
 problems = Table(

@@ -10,13 +10,13 @@ from connector.errors import StoreError
 from connector.model import Fields, HoldType, Intent, IntentState, Kind, Ref, Side, State
 from connector.store import rows
 from connector.store.database import Scoped, upsert
-from connector.store.entries import Account, Counts, Decided, Run, Trouble
-from connector.store.schema import decisions, facts, holds, intents, links, memory, problems, runs, usage
+from connector.store.entries import Balance, Counts, Decided, Run, Trouble
+from connector.store.schema import decisions, facts, holds, intents, memory, problems, runs, usage
 
 
 class Showing(Scoped):
-    def account(self) -> Account:
-        """Every message seen on the platform is in exactly one state, so the states add up to `seen`."""
+    def account(self) -> Balance:
+        """The account of every message seen on the platform."""
         query = (
             select(facts.c.state, facts.c.reason, func.count().label("count"))
             .where(*self._messages())
@@ -26,10 +26,10 @@ class Showing(Scoped):
         states = dict.fromkeys(State, 0)
         for (state, _), count in reasons.items():
             states[state] += count
-        return Account(states, reasons)
+        return Balance(states, reasons)
 
     def seen(self) -> int:
-        """Messages seen on the platform."""
+        """Messages seen on the platform, counted without a look at their states."""
         with self._reading() as db:
             return db.scalar(select(func.count()).select_from(facts).where(*self._messages())) or 0
 
@@ -121,8 +121,6 @@ class Showing(Scoped):
 
         with self._reading() as db:
             return Counts(
-                facts={Kind(kind): count for kind, count in grouped(facts, facts.c.kind)},
-                links={(Kind(k), active): n for k, active, n in grouped(links, links.c.kind, links.c.active)},
                 intents={IntentState(state): n for state, n in grouped(intents, intents.c.state)},
                 holds={HoldType(t): n for t, n in grouped(holds, holds.c.type, where=holds.c.settled_at.is_(None))},
             )

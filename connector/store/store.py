@@ -9,17 +9,17 @@ from sqlalchemy import Engine, select
 
 from connector.errors import StoreError
 from connector.store.database import connect, migrate, transaction, upsert
+from connector.store.intents import Intents
 from connector.store.leasing import Leasing
 from connector.store.listing import Listing
 from connector.store.observing import Observing
-from connector.store.outbox import Outbox
 from connector.store.reading import Reading
 from connector.store.schema import vault
 from connector.store.showing import Showing
 from connector.store.vault import seal, unseal
 
 
-class Ledger(Observing, Reading, Outbox, Showing, Listing, Leasing):
+class Ledger(Observing, Reading, Intents, Showing, Listing, Leasing):
     """Everything the connector knows about one connection. Cheap to make; safe to use from several threads."""
 
 

@@ -7,8 +7,21 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from connector.model import Fact, Hold, Intent, IntentState, Kind, Life, Link, Observed, Op, Ref, Side, State
-from connector.store.entries import Account
+from connector.model import (
+    OPEN_INTENTS,
+    Fact,
+    Hold,
+    Intent,
+    IntentState,
+    Kind,
+    Life,
+    Link,
+    Observed,
+    Op,
+    Ref,
+    Side,
+    State,
+)
 
 FIRST = 5
 """Offenders that are kept; the rest is counted."""
@@ -29,12 +42,6 @@ class Finding:
             self.violations += 1
             if len(self.first) < FIRST:
                 self.first.append(offender)
-
-
-def balance(account: Account, seen: int) -> list[str]:
-    """The states add up to what was seen."""
-    total = sum(account.states.values())
-    return [] if total == seen else [f"{seen} messages were seen, but {total} are accounted for"]
 
 
 def accounts(messages: Sequence[Fact], linked: Collection[Ref], busy: Collection[Ref]) -> list[str]:
@@ -64,7 +71,7 @@ def orphans(intents: Sequence[Intent], known: Collection[Ref], holds: Mapping[in
     """A write that is under way has a source that is known; one that is held has an open hold."""
     found = []
     for one in intents:
-        if one.state in (IntentState.READY, IntentState.SENDING, IntentState.IN_DOUBT, IntentState.HELD):
+        if one.state in OPEN_INTENTS:
             if one.action.source not in known:
                 found.append(f"intent {one.id} comes from {one.action.source}, which is not known")
             if one.state is IntentState.HELD and one.id not in holds:

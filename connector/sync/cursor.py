@@ -12,7 +12,7 @@ from connector.adapters.base import Page, Stream, Window
 from connector.model import Cursor
 
 FUTURE = timedelta(minutes=10)
-"""A watermark further ahead of the last one's side time than this is a clock fault, not progress."""
+"""A watermark further ahead of our own clock than this is a clock fault, not progress."""
 
 
 def window(cursor: Cursor, stream: Stream, position: Callable[[str], str | None], *, thorough: bool = False) -> Window:

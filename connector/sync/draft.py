@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as with_changes
+from typing import Any, Literal
 
 from connector.mapping.compiled import Compiled, FieldRule
 from connector.model import (
     Action,
-    Decision,
     Fact,
     Fields,
     Hold,
@@ -29,17 +29,13 @@ from connector.sync.view import SETTLED_ITSELF, View
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a person stands: linked, planned by this very draft, or blocked with the account its messages get."""
+class Standing:
+    """Where a person stands: has a CRM record or is getting one (`planned`), must wait for another plan (`waits`), or is
+    `blocked` with the account its messages get."""
 
-    link: Link | None = None
     planned: bool = False
     blocked: tuple[State, str] | None = None
     waits: bool = False
-
-    @property
-    def usable(self) -> bool:
-        return self.link is not None or self.planned
 
 
 @dataclass
@@ -61,15 +57,13 @@ class Draft:
     holds: list[NewHold] = field(default_factory=list)
     closed_holds: list[tuple[int, str, str, str]] = field(default_factory=list)
     decisions: list[DecisionRow] = field(default_factory=list)
-    clean: dict[Ref, str] = field(default_factory=dict)
     redo: list[Ref] = field(default_factory=list)
     waiting: set[Ref] = field(default_factory=set)
-    places: dict[Ref, Place] = field(default_factory=dict)
+    standings: dict[Ref, Standing] = field(default_factory=dict)
     done: set[tuple[Kind, Ref]] = field(default_factory=set)
 
     def entries(self, work: Sequence[Fact]) -> Entries:
         """The finished plan. Every record of the work is clean now, except those that wait for something."""
-        looked_at = {fact.ref: fact.version for fact in work} | self.clean
         return Entries(
             intents=self.intents,
             facts=self.facts,
@@ -81,7 +75,7 @@ class Draft:
             holds=self.holds,
             closed_holds=self.closed_holds,
             decisions=self.decisions,
-            clean={ref: version for ref, version in looked_at.items() if ref not in self.waiting},
+            clean={fact.ref: fact.version for fact in work if fact.ref not in self.waiting},
             redo=self.redo,
         )
 
@@ -103,11 +97,19 @@ class Draft:
             return True
         return False
 
-    def link_value(self, conversation: Ref | None, person: Ref | None) -> "Linker":
-        return Linker(self, conversation, person)
-
-    def note(self, kind: Kind, subject: Ref, crm: Ref | None, source: Ref, decisions: Sequence[Decision]) -> None:
-        self.decisions += [DecisionRow(kind, subject, crm, decision, source) for decision in decisions]
+    def pair(
+        self, fact: Fact, link: Link | None, space: Fields, linker: "Linker", fields: Fields | None = None, **terms: Any
+    ) -> Pair:
+        """A platform record and what is linked to it. `fields` replaces the record's own, `terms` are those of `Pair`."""
+        return Pair(
+            fact.ref,
+            fact.fields if fields is None else fields,
+            space,
+            linker,
+            **{"crm": self.view.facts.get(link.crm) if link else None, "exists": link is not None} | terms,
+            platform_snapshot=self.view.snapshot(link, Side.PLATFORM),
+            crm_snapshot=self.view.snapshot(link, Side.CRM),
+        )
 
     def hold(self, type_: HoldType, subject: Ref, question: str, details: Fields, name: str = "") -> None:
         self.holds.append(NewHold(type_, subject, question, details, name))
@@ -140,7 +142,7 @@ class Draft:
         if result.missing:
             return result
         crm_ref = link.crm if link else target
-        self._conflicts(kind, pair, result, source)
+        self._conflicts(kind, pair, result)
         writes = self._writes(kind, pair, result, source, crm_ref, object_, key, why)
         if link is None and target is not None:
             self.facts += [with_changes(pair.crm, dirty=False)] if pair.crm else []
@@ -149,7 +151,7 @@ class Draft:
             self._advance(link, pair, result)
         self.intents += writes
         self.creating.update((kind, pair.subject) for action in writes if action.side is Side.CRM and not crm_ref)
-        self.note(kind, pair.subject, crm_ref, source.ref, result.decisions)
+        self.decisions += [DecisionRow(kind, pair.subject, crm_ref, one, source.ref) for one in result.decisions]
         return result
 
     def _writes(
@@ -164,8 +166,13 @@ class Draft:
         why: tuple[str, ...],
     ) -> list[Action]:
         """At most one write per side. A record that does not exist in the CRM yet is written there first; what the platform
-        gets of it (its CRM id) follows when it is read back."""
-        seen = [pair.crm.version if pair.crm else "", digest(pair.platform)]
+        gets of it (its CRM id) follows when it is read back.
+
+        Two actors: a contact is deleted in the CRM, and a person decides that it shall be made again. That is another write
+        than the first creation, though it says the same, so the tombstone is part of its key.
+        """
+        tombstone = self.view.ended(kind, pair.subject) if crm_ref is None else None
+        seen = [pair.crm.version if pair.crm else "", digest(pair.platform), tombstone.id if tombstone else None]
         writes: list[Action] = []
         for side, fields in ((Side.CRM, result.to_crm), (Side.PLATFORM, result.to_platform)):
             creating = side is Side.CRM and crm_ref is None
@@ -186,7 +193,6 @@ class Draft:
                     subject=pair.subject,
                     target=target,
                     key=key if creating else None,
-                    expected=pair.crm.version if side is Side.CRM and pair.crm else None,
                     after=result.after if creating else _after(result, side),
                     decisions=tuple(d for d in result.decisions if d.field in result.written[side]),
                     why=why,
@@ -195,29 +201,23 @@ class Draft:
         return writes
 
     def _shown(self, pair: Pair, result: Result) -> tuple[Shown, ...]:
-        return tuple(Shown(side, None, _agreed(pair, result, side)) for side in Side)
+        return tuple(Shown(side, _agreed(pair, result, side)) for side in Side)
 
     def _advance(self, link: Link, pair: Pair, result: Result) -> None:
         """Advance the snapshots of a linked pair for every line that nobody is about to write; a write brings the new
         values of its own lines when it has landed."""
         for side in Side:
             unread = result.unread if side is Side.CRM else ()
-            self.snapshots.append(Snapshot(link.id, side, None, _agreed(pair, result, side), unread))
+            self.snapshots.append(Snapshot(link.id, side, _agreed(pair, result, side), unread))
 
-    def _conflicts(self, kind: Kind, pair: Pair, result: Result, source: Fact) -> None:
+    def _conflicts(self, kind: Kind, pair: Pair, result: Result) -> None:
         asked = {decision.field for decision, _, _ in result.held}
         for decision, platform, crm in result.held:
             self.hold(
                 HoldType.CONFLICT,
                 pair.subject,
                 f"{decision.field}: {decision.reason}. Which value stands?",
-                {
-                    "kind": kind.value,
-                    "platform": platform,
-                    "crm": crm,
-                    "crm_ref": str(pair.crm.ref) if pair.crm else None,
-                    "source": str(source.ref),
-                },
+                {"kind": kind.value, "platform": platform, "crm": crm},
                 decision.field,
             )
         for hold in self.view.conflict_holds.get(pair.subject, ()):
@@ -235,32 +235,31 @@ class Linker:
 
     def __call__(self, rule: FieldRule) -> Value:
         if rule.with_person:
-            person = self._link(Kind.PERSON, self.person)
-            if person is None or (isinstance(person, Link) and person.crm.object != rule.with_person):
+            person = self._record(Kind.PERSON, self.person)
+            if person is None or (isinstance(person, Ref) and person.object != rule.with_person):
                 return None
         kind = Kind(str(rule.link))
         parent = self.person if kind is Kind.PERSON else self.conversation
-        link = self._link(kind, parent)
-        if link is None or parent is None:
+        record = self._record(kind, parent)
+        if record is None or parent is None:
             return None
-        if isinstance(link, Link):
-            return None if rule.of and link.crm.object != rule.of else link.crm.id
+        if isinstance(record, Ref):
+            return None if rule.of and record.object != rule.of else record.id
         needs = (rule.with_person, self.person) if rule.with_person and self.person else None
         return placeholder(kind, parent, rule.of, needs)
 
-    def _link(self, kind: Kind, parent: Ref | None) -> Link | str | None:
-        """The link, "planned" while the parent's record is being created, None where there is none to come."""
+    def _record(self, kind: Kind, parent: Ref | None) -> Ref | Literal["planned"] | None:
+        """The parent's CRM record, "planned" while it is being created, None where there is none to come."""
         if parent is None:
             return None
         link = self.draft.view.link(kind, parent)
         if link:
             moved = self.draft.moved.get(link.id)
-            return with_changes(link, crm=moved[0]) if moved else link
+            return moved[0] if moved else link.crm
         new = self.draft.new_links.get((kind, parent))
         if new:
-            return Link(0, kind, parent, new.crm)
-        planned = (kind, parent) in self.draft.creating or parent in self.draft.view.busy
-        return "planned" if planned else None
+            return new.crm
+        return "planned" if (kind, parent) in self.draft.creating or parent in self.draft.view.busy else None
 
 
 def _after(result: Result, side: Side) -> dict[Side, dict[str, Value]]:

@@ -21,7 +21,7 @@ from connector.sync.guards import Tally, check_pins, judge
 from connector.sync.identity import Candidate
 from connector.sync.loading import load_view
 from connector.sync.observe import fold_all
-from connector.sync.outbox import Drained, Outbox
+from connector.sync.outbox import Drained, Outbox, advice
 from connector.sync.plan import lookups_needed, make_plan
 from connector.sync.view import View
 
@@ -30,6 +30,7 @@ BATCH = 2000
 PATIENCE = timedelta(minutes=2)
 """How long `sync` waits for intents that become due later before it leaves them to the next run."""
 ROUNDS = 50
+"""Of one `sync`. Quiet takes three or four; a run that never gets there is told of and ends."""
 
 
 @dataclass
@@ -86,6 +87,7 @@ class Engine:
         self._progress = progress
         self._allowed = allowed
         self._thorough = False
+        self._redone = False
         self._tally = Tally()
         self.outbox = Outbox(ledger, self.adapters, mapping, clock, progress)
 
@@ -97,7 +99,7 @@ class Engine:
         pins = self.ledger.pins()
         check_pins(pins, accounts[Side.PLATFORM].id, accounts[Side.CRM].id, self.mapping.digest)
         if pins is None:
-            self.ledger.pin(accounts[Side.PLATFORM].id, accounts[Side.CRM].id, self.mapping.digest, {})
+            self.ledger.pin(accounts[Side.PLATFORM].id, accounts[Side.CRM].id, self.mapping.digest)
         return accounts
 
     def approve(self) -> None:
@@ -122,7 +124,11 @@ class Engine:
         """Fetch records that a hint, a link or a plan asked for, and fold them like any page."""
         if not refs:
             return 0
-        return self._take_in(side, self.adapters[side].fetch(refs))
+        seen = self.adapters[side].fetch(refs)
+        facts = self._folded(side, seen)
+        self.outbox.recognise(seen)
+        self.ledger.record(facts)
+        return len(facts)
 
     def _pull(self, side: Side, stream: Stream) -> int:
         adapter, news = self.adapters[side], 0
@@ -138,6 +144,8 @@ class Engine:
                     "Set the clock of this machine; nothing is remembered as read until then.",
                 )
                 page = replace(page, watermark=None)  # noqa: PLW2901
+            elif page.watermark:
+                self.ledger.solved(f"clock of {adapter.system}")
             facts = self._folded(side, page.observed)
             self.outbox.recognise(page.observed)
             cursor = cursors.advance(cursor, window, page)
@@ -146,12 +154,6 @@ class Engine:
             self._progress(f"read {adapter.system}", len(page.observed))
         self.ledger.solved(f"reading {adapter.system} {stream.name}")
         return news
-
-    def _take_in(self, side: Side, seen: Sequence[Observed]) -> int:
-        facts = self._folded(side, seen)
-        self.outbox.recognise(seen)
-        self.ledger.record(facts)
-        return len(facts)
 
     def _folded(self, side: Side, seen: Sequence[Observed]) -> list[Fact]:
         """The facts that changed. Of a CRM only what concerns us is kept: a company's other contacts are not ours."""
@@ -224,47 +226,42 @@ class Engine:
         tally = self._tally.copy()
         for work in self._dirty():
             tally.add(make_plan(self._view(work, {}), work, self.mapping, self.name))
-        judge(tally, self._active_links(), self._allowed)
+        judge(tally, self.ledger.active_links(), self._allowed)
         self._tally = tally
 
     def _journal(self, entries: Entries) -> int:
+        entries = self._with_followers(entries)
         journaled = self.ledger.journal(entries)
-        self._after(entries)
-        self._progress("planned", len(journaled.intents))
-        return len(journaled.intents)
-
-    def _after(self, entries: Entries) -> None:
-        """Read the winners of merges, and let messages go on that waited for an identity which has settled itself."""
+        self._redone |= bool(entries.redo)
+        if entries.links:
+            # Linked to a record that was there already: what waited for it need not wait its time out.
+            self.ledger.wake()
         self.look_at(sorted({crm for _, crm, _ in entries.moved}), Side.CRM)
-        for id_, crm, _ in entries.moved:
-            self._redo_moved(id_, crm)
-        persons = [
+        self._progress("planned", len(journaled))
+        return len(journaled)
+
+    def _with_followers(self, entries: Entries) -> Entries:
+        """The plan with what has to be planned anew because of it, so that both are journaled together: the identities and
+        conversations of a person whose CRM record became another one, and the messages that waited for an identity which has
+        settled itself."""
+        moved = [ref for ref in entries.redo if ref.object == Kind.PERSON.value] if entries.moved else []
+        settled = [
             hold.subject
             for hold in (self.ledger.hold(id_) for id_, *_ in entries.closed_holds)
             if hold.type is HoldType.IDENTITY
         ]
-        self._redo_messages(persons)
-
-    def _redo_moved(self, link: int, crm: Ref) -> None:
-        """The identities and conversations of a person whose CRM record became another one point at it anew."""
-        persons = [one.platform for one in self.ledger.links_of([crm]) if one.id == link]
-        children = self.ledger.children(persons, Kind.IDENTITY) + self.ledger.children(persons, Kind.CONVERSATION)
-        self.ledger.journal(Entries(redo=[*persons, *children]))
-
-    def _redo_messages(self, persons: Sequence[Ref]) -> None:
-        if persons:
-            threads = self.ledger.children(persons, Kind.CONVERSATION)
-            held = self.ledger.children(threads, Kind.MESSAGE, [State.HELD, State.OPEN, State.FILTERED])
-            self.ledger.journal(Entries(redo=[*persons, *held]))
-
-    def _active_links(self) -> int:
-        return sum(count for (_, active), count in self.ledger.counts().links.items() if active)
+        threads = self.ledger.children([*moved, *settled], Kind.CONVERSATION)
+        own = set(self.ledger.children(settled, Kind.CONVERSATION))
+        messages = self.ledger.children(own, Kind.MESSAGE, [State.HELD, State.OPEN, State.FILTERED])
+        identities = self.ledger.children(moved, Kind.IDENTITY)
+        return replace(entries, redo=[*entries.redo, *settled, *identities, *threads, *messages])
 
     # -- runs
 
     def round(self, streams: Collection[tuple[Side, str]], report: Report) -> set[Side]:
         """One turn of the seven steps over these streams. Answers the sides that were written to."""
         report.rounds += 1
+        self._redone = False
         self.outbox.recover()
         for stream in streams:
             try:
@@ -297,7 +294,7 @@ class Engine:
                 written = self.round(streams, report)
                 self._thorough = False
                 streams = [(side, stream.name) for side, stream in self.streams() if side in written]
-                if not written and not self._wait(started):
+                if not written and not self._redone and not self._wait(started):
                     break
         except ConnectorError as error:
             report.stopped_by = str(error)
@@ -313,7 +310,7 @@ class Engine:
     def _trouble(self, report: Report, scope: str, error: RemoteError) -> None:
         """An error cut something short: it is shown in `status` until the same thing works again."""
         report.trouble.append(error)
-        self.ledger.problem(scope, error.code, str(error), error.way_out)
+        self.ledger.problem(scope, error.code, str(error), advice(error))
 
     def _wait(self, started: datetime) -> bool:
         """Wait for the next intent that becomes due soon. False: nothing worth waiting for."""
@@ -329,8 +326,9 @@ class Engine:
 
 
 def _chosen(view: View) -> list[Ref]:
-    """CRM records that people have chosen for persons without a link, and that nobody has read yet."""
-    refs = {
+    """CRM records of persons that nobody has read yet: chosen by people for persons without a link, or moved to."""
+    moved = {link.crm for link in view.links if link.active and link.kind is Kind.PERSON}
+    refs = moved | {
         Ref.parse(hold.choice)
         for hold in view.settled
         if hold.type is HoldType.IDENTITY

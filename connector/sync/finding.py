@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from connector.adapters.base import Adapter
 from connector.mapping.compiled import Compiled
 from connector.model import Fact, Fields, Life, Observed, Ref
-from connector.sync.identity import Candidate, candidates_of, lookups
+from connector.sync.identity import Candidate, lookups
 
 
 def find_candidates(
@@ -37,7 +37,10 @@ def find_candidates(
         if record and record.life is Life.LIVE:
             found[person][target] = record.fields
             known_by[person].setdefault(target, set()).add(name)
-    candidates = {person: candidates_of(records, known_by[person]) for person, records in found.items()}
+    candidates = {
+        person: [Candidate(ref, records[ref], frozenset(known_by[person].get(ref, ()))) for ref in sorted(records)]
+        for person, records in found.items()
+    }
     return candidates, list(seen.values())
 
 

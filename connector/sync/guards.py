@@ -10,9 +10,10 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 
 from connector.errors import Refusal
-from connector.model import Action, Decision, Kind, Op
+from connector.mapping.lenses import is_blank
+from connector.model import Action, Decision, Kind, Op, Side
 from connector.store.entries import Entries, Pins
-from connector.sync.merge import FIRST, blank
+from connector.sync.merge import FIRST
 
 HANDFUL = 20
 """Fewer writes than this never trip a share guard."""
@@ -50,7 +51,7 @@ class Tally:
         name = f"{action.kind} {decision.field}"
         self.changes[name] += 1
         self.examples.setdefault(name, []).append(f"{action.target}: {decision.field} would become {decision.value!r}")
-        if blank(decision.value):
+        if is_blank(decision.value):
             self.blanks.append(f"{action.target}: {decision.field} would be emptied")
 
 
@@ -58,16 +59,12 @@ def check_pins(pins: Pins | None, platform_account: str, crm_account: str, diges
     """Refuses another account than the pinned one, and a mapping nobody has looked at."""
     if pins is None:
         return
-    for side, was, now in (
-        ("platform", pins.platform_account, platform_account),
-        ("CRM", pins.crm_account, crm_account),
-    ):
-        if was != now:
-            raise Refusal(
-                "wrong_account",
-                f"This connection belongs to {side} account {was}, but the credentials lead to {now}.",
-                "Use the right credentials, or give the other account a connection name of its own.",
-            )
+    for side, was, now in pins.mismatches({Side.PLATFORM: platform_account, Side.CRM: crm_account}):
+        raise Refusal(
+            "wrong_account",
+            f"This connection belongs to the {side} account {was}, but the credentials lead to {now}.",
+            "Use the right credentials, or give the other account a connection name of its own.",
+        )
     if pins.mapping_digest != digest:
         raise Refusal(
             "changed_mapping",

@@ -19,9 +19,8 @@ from dataclasses import dataclass
 
 from connector.errors import ConnectorError
 from connector.mapping.compiled import Compiled
-from connector.model import OPEN_INTENTS, Fact, Hold, HoldType, Intent, Kind, Ref, State
+from connector.model import OPEN_INTENTS, Fact, Hold, HoldType, Intent, Kind, Ref, State, stamp
 from connector.store.entries import Entries
-from connector.store.rows import stamp
 from connector.sync.placeholders import parents
 from connector.sync.replies import outcome
 
@@ -78,7 +77,7 @@ def decide(hold: Hold, choice: str, by: str, why: str, around: Around, mapping: 
     closed = [(hold.id, choice, by, why)]
     match hold.type:
         case HoldType.IDENTITY:
-            return Entries(closed_holds=closed, redo=[hold.subject, *around.messages])
+            return _identity(hold, choice, f"{by} decided: {why}", around, closed)
         case HoldType.CONFLICT:
             return Entries(closed_holds=closed, redo=[hold.subject])
         case HoldType.REFUSED:
@@ -87,18 +86,31 @@ def decide(hold: Hold, choice: str, by: str, why: str, around: Around, mapping: 
             return _in_doubt(hold, choice, f"{by} decided: {why}", around, mapping, closed)
 
 
+def _identity(hold: Hold, choice: str, why: str, around: Around, closed: list[tuple[int, str, str, str]]) -> Entries:
+    """Where the CRM refused the new record (a duplicate rule), its intent is still there: tried again, or given up."""
+    mine = _open(around.intent)
+    if choice == "create" and mine:
+        return Entries(closed_holds=closed, requeued=mine)
+    given_up = (*mine, *_waiting(hold, around)) if choice == "never" else mine
+    redo = [hold.subject, *around.messages]
+    return Entries(closed_holds=closed, redo=redo, dropped=tuple((id_, why) for id_ in given_up))
+
+
+def _waiting(hold: Hold, around: Around) -> list[int]:
+    """What was to be written below a record that will never be made would wait for it for ever."""
+    return [one.id for one in around.below if any(ref == hold.subject for _, ref in parents(one.action.fields))]
+
+
 def _refused(hold: Hold, choice: str, why: str, around: Around, closed: list[tuple[int, str, str, str]]) -> Entries:
     mine = _open(around.intent)
     if choice == "retry":
         states = _accounts(hold, State.OPEN, why) if mine else {}
         redo = [] if mine else [hold.subject]
         return Entries(closed_holds=closed, states=states, redo=redo, requeued=mine)
-    # What was to be written below a record that will never be made would wait for it for ever.
-    waiting = [one.id for one in around.below if any(ref == hold.subject for _, ref in parents(one.action.fields))]
     states = _accounts(hold, State.FILTERED, why)
     if mine and around.intent and around.intent.action.target is None:
         states |= dict.fromkeys(around.messages, (State.FILTERED, f"{hold.subject} was given up. {why}"))
-    return Entries(closed_holds=closed, states=states, dropped=[(id_, why) for id_ in (*mine, *waiting)])
+    return Entries(closed_holds=closed, states=states, dropped=[(id_, why) for id_ in (*mine, *_waiting(hold, around))])
 
 
 def _in_doubt(

@@ -4,7 +4,7 @@ Strong enough and clear of the runner-up: link. In between: a person decides, wi
 says. A name alone never links, because the mapping loader refuses weights that would let it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -113,11 +113,6 @@ def shared_evidence(person: Fields, match: Match, region: str) -> frozenset[tupl
         if one.search and one.weight >= match.link_at
         for text in _texts(person.get(one.platform))
     )
-
-
-def candidates_of(found: Mapping[Ref, Fields], known_by: Mapping[Ref, set[str]]) -> list[Candidate]:
-    """Candidates out of the records found, in the order of their refs."""
-    return [Candidate(ref, found[ref], frozenset(known_by.get(ref, ()))) for ref in sorted(found)]
 
 
 def _texts(value: Value) -> list[str]:

@@ -25,7 +25,7 @@ def load_view(
     """
     facts = {fact.ref: fact for fact in work}
     replied = _replied_conversations(work, conversation_object, conversation_field)
-    partners = {link.platform for link in ledger.links_of([*facts, *replied]) if link.active}
+    partners = {link.platform for link in ledger.links_of([*facts, *replied], active=True)}
     facts |= ledger.facts(partners - facts.keys())
     for _ in range(2):
         facts |= ledger.facts(_parents(facts.values()) - facts.keys())
@@ -33,7 +33,8 @@ def load_view(
     facts |= ledger.facts(set(ledger.children(persons, Kind.IDENTITY)) - facts.keys())
     links = ledger.links_of([*facts, *replied])
     crm_persons = {link.crm for link in links if link.kind is Kind.PERSON and link.active}
-    siblings = ledger.siblings(crm_persons | {one.ref for found in candidates.values() for one in found}, Kind.PERSON)
+    found = {one.ref for some in candidates.values() for one in some}
+    siblings = ledger.links_of(crm_persons | found, kinds=[Kind.PERSON], active=True)
     links = list({link.id: link for link in [*links, *siblings]}.values())
     refs = facts.keys() | {ref for link in links for ref in (link.platform, link.crm)}
     facts |= ledger.facts(refs - facts.keys())

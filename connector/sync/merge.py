@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from connector.mapping.compiled import ABSENT
+from connector.mapping.lenses import is_blank
 from connector.mapping.model import Blank, Direction, Rule
 from connector.model import Decision, Outcome, Side, Value
 
@@ -63,11 +64,6 @@ class Merged:
     to_platform: Value = ABSENT
 
 
-def blank(value: Value) -> bool:
-    """Null, empty text and the empty set are blank; false and zero are not."""
-    return value is None or value in ("", [])
-
-
 def merge(terms: Terms, values: Values, newer: Side | None = None, settled: str | None = None) -> Merged:
     """Decide one field. `newer` is the side with the later trustworthy time (rule `newest`), None where unknown.
     `settled` is a person's choice for exactly these values: `platform`, `crm` or `keep`."""
@@ -97,8 +93,8 @@ def merge(terms: Terms, values: Values, newer: Side | None = None, settled: str 
 
 def _unchanged(terms: Terms, now: Value, base: Value) -> bool:
     if base is ABSENT:
-        return blank(now)
-    return (blank(now) and blank(base)) or terms.same(now, base)
+        return is_blank(now)
+    return (is_blank(now) and is_blank(base)) or terms.same(now, base)
 
 
 def _keep(terms: Terms, reason: str) -> Merged:
@@ -113,7 +109,7 @@ def _copy(terms: Terms, source: Side, values: Values, reason: str, **extra: Valu
         return _keep(terms, f"the {source} side does not show it")
     if not (terms.to_crm if source is Side.PLATFORM else terms.to_platform):
         return _keep(terms, f"changed on the {source} side; the line does not go that way")
-    if blank(value) and terms.blank is Blank.IGNORE:
+    if is_blank(value) and terms.blank is Blank.IGNORE:
         return _keep(terms, f"emptied on the {source} side; blank: ignore leaves the other side as it is")
     outcome = Outcome.TO_CRM if source is Side.PLATFORM else Outcome.TO_PLATFORM
     decision = Decision(
@@ -126,9 +122,11 @@ def _copy(terms: Terms, source: Side, values: Values, reason: str, **extra: Valu
 
 def _first_contact(terms: Terms, values: Values, newer: Side | None, settled: str | None) -> Merged:
     p, c = values.platform, values.crm
-    if p is ABSENT or blank(p):
+    if (p is ABSENT or is_blank(p)) and (c is ABSENT or is_blank(c)):
+        return _keep(terms, "first contact; neither side has a value")
+    if p is ABSENT or is_blank(p):
         return _copy(terms, Side.CRM, values, "first contact; the platform side is blank", rule=FIRST)
-    if c is ABSENT or blank(c):
+    if c is ABSENT or is_blank(c):
         return _copy(terms, Side.PLATFORM, values, "first contact; the CRM side is blank", rule=FIRST)
     return _conflict(terms, values, newer, settled, "first contact; both sides have a value")
 
@@ -153,8 +151,10 @@ def _conflict(
     if terms.rule is Rule.NEWEST and newer is not None:
         return wins(newer, "newest", f"the {newer} side changed last")
     if terms.rule is Rule.FILL_BLANK:
-        if blank(values.platform) or blank(values.crm):
-            return wins(Side.CRM if blank(values.platform) else Side.PLATFORM, "fill_blank", "the other side is blank")
+        if is_blank(values.platform) or is_blank(values.crm):
+            return wins(
+                Side.CRM if is_blank(values.platform) else Side.PLATFORM, "fill_blank", "the other side is blank"
+            )
         return Merged(
             Decision(
                 terms.field,
@@ -185,4 +185,4 @@ def _union(terms: Terms, values: Values) -> Merged:
 
 
 def _set(value: Value) -> set[str]:
-    return set() if value is ABSENT or blank(value) else {str(item) for item in value}
+    return set() if value is ABSENT or is_blank(value) else {str(item) for item in value}

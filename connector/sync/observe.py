@@ -15,7 +15,8 @@ def fold(old: Fact | None, seen: Observed, side: Side) -> Fact | None:
     """The fact after an observation, None where the observation is no news.
 
     Absent fields keep their old value. The version joins the side's stamp with a digest of what was shown, because stamps
-    have whole seconds: two edits in one second are two versions. An observation older than the fact is no news: an overlapped window shows an old
+    have whole seconds: two edits in one second are two versions. A record that moved to another parent (two contacts of the
+    platform were merged) keeps its version, and is news all the same. An observation older than the fact is no news: an overlapped window shows an old
     version again after a newer one was fetched through a hint. A message deleted on its network keeps the text that was
     known, so that the mapping can still decide between marking and blanking it.
     """
@@ -36,7 +37,7 @@ def fold(old: Fact | None, seen: Observed, side: Side) -> Fact | None:
             token=seen.token,
             state=State.OPEN if seen.kind is Kind.MESSAGE and side is Side.PLATFORM else None,
         )
-    if version == old.version and seen.life is old.life:
+    if version == old.version and seen.life is old.life and seen.parent in (None, old.parent):
         return None
     if old.changed_at and seen.changed_at and seen.changed_at < old.changed_at and seen.life is old.life:
         return None
@@ -75,7 +76,8 @@ def fold(old: Fact | None, seen: Observed, side: Side) -> Fact | None:
 
 
 def _text_changed(old: Fact, fields: Mapping[str, Value]) -> bool:
-    return old.kind is Kind.MESSAGE and old.fields.get("text") != fields.get("text")
+    """A text that shows for the first time (a reply we sent, known before it was read) is no edit."""
+    return old.kind is Kind.MESSAGE and "text" in old.fields and old.fields["text"] != fields.get("text")
 
 
 def fold_all(known: Mapping[Ref, Fact], page: tuple[Observed, ...], side: Side) -> list[Fact]:

@@ -38,9 +38,13 @@ FIRST_WAIT = timedelta(seconds=2)
 LONGEST_WAIT = timedelta(minutes=15)
 """Exponential waits between two attempts of one intent, when the system names none itself."""
 PARENT_WAIT = timedelta(minutes=5)
+"""Until a child is tried again whose parent is not written yet; the parent's arrival wakes it at once, so this only covers
+one that never comes."""
 DRIFT_WAIT = timedelta(minutes=15)
+"""Until a write is tried again that the schema did not take: a person has to change the CRM or the mapping first."""
 ALLOWANCE_WAIT = timedelta(hours=1)
 """A daily allowance is a rolling window (Salesforce: 24 hours), so it comes back bit by bit."""
+BY_ITSELF = "Nothing is lost: it is tried again by itself."
 
 
 @dataclass
@@ -95,9 +99,8 @@ class Outbox:
     def recover(self) -> None:
         """Look at every intent that was being sent: after a crash, or after an answer that never came."""
         flying = self._ledger.in_flight()
-        for intent in flying:
-            if intent.state is IntentState.SENDING:
-                self._ledger.doubt(intent.id, "the connector stopped while it was being sent")
+        sending = [one.id for one in flying if one.state is IntentState.SENDING]
+        self._ledger.doubt(sending, "the connector stopped while it was being sent")
         self._ledger.requeue([one.id for one in flying if one.action.op is Op.REMOVE], None, None)
         for side in Side:
             mine = [one for one in flying if one.action.side is side]
@@ -122,7 +125,7 @@ class Outbox:
             if intent.state is IntentState.READY:
                 self._ledger.mark_sending([intent.id], self._clock())
             one = marked[token]
-            self._settle([Landed(intent, Receipt(one.ref, True, one.version, one.fields), intent.action.fields)])
+            self._settle([Landed(intent, Receipt(one.ref, True, one.fields), intent.action.fields)])
 
     def next_due(self) -> datetime | None:
         """When the earliest intent that waits becomes due, or an in-doubt one can be probed."""
@@ -201,7 +204,7 @@ class Outbox:
         if isinstance(found, Receipt):
             self._settle([Landed(intent, found, intent.action.fields)])
         elif found is Probe.ABSENT:
-            self._ledger.requeue(intent.id, None, "looked for on the platform and not found: it was never sent")
+            self._ledger.requeue([intent.id], None, "looked for on the platform and not found: it was never sent")
         else:
             question = "It cannot be told whether this reply was sent. Look at the conversation, then decide."
             details = {"text": intent.action.fields.get("text"), "conversation": str(intent.action.target)}
@@ -234,9 +237,9 @@ class Outbox:
                 absent.append(intent.id)
                 continue
             before = facts.get(now.ref)
-            fate = Fate.LANDED if intent.action.target is None else fate_of_update(intent.action, fields, before, now)
+            fate = Fate.LANDED if intent.action.target is None else fate_of_update(fields, before, now)
             if fate is Fate.LANDED:
-                landed.append(Landed(intent, Receipt(now.ref, False, now.version, now.fields), fields))
+                landed.append(Landed(intent, Receipt(now.ref, False, now.fields), fields))
             elif fate is Fate.NEVER_SENT:
                 absent.append(intent.id)
             else:
@@ -266,8 +269,8 @@ class Outbox:
 
     def _linked(self, batch: Sequence[Intent]) -> Linked:
         wanted = {ref for intent in batch for _, ref in parents(intent.action.fields)}
-        links = self._ledger.links_of(wanted) if wanted else []
-        table = {(link.kind, link.platform): link.crm for link in links if link.active}
+        links = self._ledger.links_of(wanted, active=True) if wanted else []
+        table = {(link.kind, link.platform): link.crm for link in links}
         return lambda kind, ref: table.get((kind, ref))
 
     def _settle(self, landed: Sequence[Landed]) -> None:
@@ -275,7 +278,7 @@ class Outbox:
         if not landed:
             return
         subjects = [one.intent.action.subject for one in landed]
-        links = [link for link in self._ledger.links_of(subjects) if link.active]
+        links = self._ledger.links_of(subjects, active=True)
         refs = {one.receipt.ref for one in landed} | set(subjects)
         facts = self._ledger.facts(refs)
         linked = self._linked([one.intent for one in landed])
@@ -287,8 +290,7 @@ class Outbox:
     def _failed(self, intents: Sequence[Intent], error: RemoteError) -> None:
         """These did not go through, for one reason: again later, looked into, held for a person, or refused."""
         if not error.certain:
-            for intent in intents:
-                self._ledger.doubt(intent.id, str(error))
+            self._ledger.doubt([intent.id for intent in intents], str(error))
         elif isinstance(error, RecordGone | Rejected):
             for intent in intents:
                 if isinstance(error, RecordGone):
@@ -321,6 +323,9 @@ class Outbox:
             self._ledger.refuse(intent.id, str(error))
             self._tell(intent, "failed", error.detail)
             return
+        if action.kind is Kind.PERSON and action.target is None and error.others:
+            self._doubtful(intent, error)
+            return
         details: Fields = {
             "error": str(error),
             "fields": list(error.fields),
@@ -335,6 +340,20 @@ class Outbox:
         if action.kind in (Kind.PERSON, Kind.CONVERSATION) and action.target is None:
             self._hold_children(action.subject, action.kind, f"its {action.kind} was refused: {error.code}")
 
+    def _doubtful(self, intent: Intent, error: RemoteError) -> None:
+        """The CRM knows records that may be this person (a duplicate rule): who it is becomes a question for a person."""
+        subject = intent.action.subject
+        reason = f"named by the CRM: {error.code}"
+        details: Fields = {
+            "error": str(error),
+            "ended": None,
+            "candidates": [{"ref": other, "points": 0, "reasons": [reason]} for other in error.others],
+        }
+        question = f"The CRM refused a new record: {error.detail} Which CRM record is {subject}?"
+        hold = NewHold(HoldType.IDENTITY, subject, question, details)
+        self._ledger.hold_intent(intent.id, str(error), hold)
+        self._hold_children(subject, Kind.PERSON, f"identity of {subject}")
+
     def _hold_children(self, parent: Ref, kind: Kind, why: str) -> None:
         """Messages below a record that could not be made are held with it; they go out by themselves once it exists."""
         threads = [parent] if kind is Kind.CONVERSATION else self._ledger.children([parent], Kind.CONVERSATION)
@@ -348,12 +367,17 @@ class Outbox:
 
     def _trouble(self, what: str, error: RemoteError) -> None:
         """`what` is the side that cannot be written to, or the object whose mapping does not fit any more."""
-        self._ledger.problem(f"writing {what}", error.code, str(error), error.way_out)
+        self._ledger.problem(f"writing {what}", error.code, str(error), advice(error))
+
+
+def advice(error: RemoteError) -> str:
+    """The way out that a problem of a running connection shows."""
+    return error.way_out or (BY_ITSELF if isinstance(error, Transient) else "")
 
 
 def _as_write(intent: Intent, fields: Fields) -> Write:
     action = intent.action
-    return Write(action.kind, action.object, fields, action.target, action.key, action.expected)
+    return Write(action.kind, action.object, fields, action.target, action.key)
 
 
 def _wait(error: RemoteError, attempts: int) -> timedelta:

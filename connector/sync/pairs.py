@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from connector.mapping.compiled import ABSENT, FieldRule
+from connector.mapping.lenses import is_blank
 from connector.mapping.model import Blank
 from connector.model import Decision, Fact, Fields, Outcome, Ref, Side, Snapshot, Value
-from connector.sync.merge import Merged, Terms, Values, blank, merge
+from connector.sync.merge import Merged, Terms, Values, merge
 
 LinkValue = Callable[[FieldRule], Value]
 Settled = Callable[[str, Value, Value], str | None]
@@ -79,7 +80,7 @@ def merge_pair(rules: Sequence[FieldRule], pair: Pair) -> Result:
         if merged.to_platform is not ABSENT and rule.platform:
             to_platform[rule.platform] = merged.to_platform
             written[Side.PLATFORM].append(rule.name)
-        if rule.required and not pair.exists and blank(to_crm.get(rule.crm)):
+        if rule.required and not pair.exists and is_blank(to_crm.get(rule.crm)):
             missing.append(rule.crm)
         if decision.outcome is Outcome.HOLD:
             held.append((decision, values.platform, values.crm))
@@ -91,7 +92,7 @@ def merge_pair(rules: Sequence[FieldRule], pair: Pair) -> Result:
             after,
             rule.name,
             merged.to_platform if merged.to_platform is not ABSENT else values.platform,
-            merged.to_crm if merged.to_crm is not ABSENT else values.crm,
+            _as_kept(rule, merged.to_crm, to_crm) if merged.to_crm is not ABSENT else values.crm,
             values,
         )
     return Result(
@@ -105,6 +106,15 @@ def merge_pair(rules: Sequence[FieldRule], pair: Pair) -> Result:
         news=_news(pair, after),
         unread=_still_unread(pair, read_back),
     )
+
+
+def _as_kept(rule: FieldRule, value: Value, to_crm: Fields) -> Value:
+    """A written value as the CRM will show it, with the loss that the line declares.
+
+    Two actors: we write a text that the line cuts at 80; before it is read back a person edits another field. Were the whole
+    text remembered, the cut one would look like her edit and go back to the platform.
+    """
+    return value if rule.link else rule.lens.get(to_crm[rule.crm])
 
 
 def canonical(rules: Sequence[FieldRule], side: Side, fields: Fields, names: Fields) -> dict[str, Value]:

@@ -2,21 +2,22 @@
 
 from collections.abc import Sequence
 
-from connector.mapping.compiled import names, passes
-from connector.model import Fact, Hold, HoldType, Kind, Life, Link, Ref, Side, State, Value
-from connector.sync.draft import Draft, Linker, Place
+from connector.mapping.filters import passes
+from connector.mapping.lenses import is_blank
+from connector.mapping.names import names
+from connector.model import Fact, Hold, HoldType, Kind, Life, Link, Ref, Side, Snapshot, State, Value
+from connector.sync.draft import Draft, Linker, Standing
 from connector.sync.identity import Answer, Verdict, judge, shared_evidence
-from connector.sync.merge import blank
 from connector.sync.pairs import Pair, Reserved, Settled
 
 PRIMARY = "the platform allows this value once; it stays with {}"
 
 
-def place_person(draft: Draft, person: Ref) -> Place:
+def place_person(draft: Draft, person: Ref) -> Standing:
     """Where a person stands; a person without a link is matched here, once per draft."""
-    if person not in draft.places:
-        draft.places[person] = _place(draft, person)
-    return draft.places[person]
+    if person not in draft.standings:
+        draft.standings[person] = _place(draft, person)
+    return draft.standings[person]
 
 
 def plan_person(draft: Draft, fact: Fact) -> None:
@@ -45,8 +46,9 @@ def plan_person(draft: Draft, fact: Fact) -> None:
 def follow(draft: Draft, link: Link, winner: Ref) -> None:
     """Two actors: a CRM user merges two contacts (or converts a lead); a message arrives for the loser. The link moves to
     the winner, so the message lands there and the loser is never made again. The pair is merged anew once the winner has
-    been read."""
+    been read: what the loser showed says nothing about the winner, whose empty labels would look like removed ones."""
     draft.moved[link.id] = (winner, f"{link.crm} became {winner}")
+    draft.snapshots.append(Snapshot(link.id, Side.CRM, {}))
     draft.redo.append(link.platform)
     draft.wait(link.platform)
 
@@ -67,16 +69,7 @@ def plan_identities(draft: Draft, person: Fact) -> None:
             draft.ended.append((link.id, f"{crm.life} in the CRM"))
             continue
         space = names(fact, [person], connection=draft.connection)
-        pair = Pair(
-            fact.ref,
-            fact.fields,
-            space,
-            Linker(draft, None, person.ref),
-            crm,
-            exists=link is not None,
-            platform_snapshot=draft.view.snapshot(link, Side.PLATFORM),
-            crm_snapshot=draft.view.snapshot(link, Side.CRM),
-        )
+        pair = draft.pair(fact, link, space, Linker(draft, None, person.ref))
         key = (rules.key.field, rules.key.value(space))
         draft.merge_into_plan(Kind.IDENTITY, rules.fields, pair, fact, link=link, object_=rules.object, key=key)
 
@@ -94,7 +87,7 @@ def persons_to_find(draft: Draft, wanted: Sequence[Ref]) -> list[Fact]:
     return list(found.values())
 
 
-def _place(draft: Draft, person: Ref) -> Place:
+def _place(draft: Draft, person: Ref) -> Standing:
     view = draft.view
     link = view.link(Kind.PERSON, person)
     if link:
@@ -104,23 +97,23 @@ def _place(draft: Draft, person: Ref) -> Place:
         return _linked_place(draft, link, person)
     fact = view.facts.get(person)
     if fact is None or fact.life is not Life.LIVE:
-        return Place(blocked=(State.HELD, f"{person} is not to be found on the platform"))
+        return Standing(blocked=(State.HELD, f"{person} is not to be found on the platform"))
     if person in view.busy:
-        hold = view.hold(HoldType.REFUSED, person)
-        return Place(planned=True) if hold is None else Place(planned=True, blocked=(State.HELD, _held(hold)))
+        hold = view.hold(HoldType.REFUSED, person) or view.hold(HoldType.IDENTITY, person)
+        return Standing(planned=True) if hold is None else Standing(planned=True, blocked=(State.HELD, _held(hold)))
     takes, rule = passes(draft.mapping.persons.filters, fact.fields)
     if not takes:
-        return Place(blocked=(State.FILTERED, rule))
+        return Standing(blocked=(State.FILTERED, rule))
     return _settle_or_match(draft, fact)
 
 
-def _linked_place(draft: Draft, link: Link, person: Ref) -> Place:
+def _linked_place(draft: Draft, link: Link, person: Ref) -> Standing:
     if any(id_ == link.id for id_, _ in draft.ended):
         return _deleted(draft, person, link)
-    return Place(link=link)
+    return Standing(planned=True)
 
 
-def _settle_or_match(draft: Draft, fact: Fact) -> Place:
+def _settle_or_match(draft: Draft, fact: Fact) -> Standing:
     settled = binding(draft, fact.ref)
     if settled:
         return _follow_choice(draft, fact, settled)
@@ -129,11 +122,11 @@ def _settle_or_match(draft: Draft, fact: Fact) -> Place:
         return _deleted(draft, fact.ref, ended)
     if _evidence(draft, fact) & draft.created_by:
         draft.wait(fact.ref)
-        return Place(waits=True)
+        return Standing(waits=True)
     candidates = draft.view.candidates.get(fact.ref)
     if candidates is None:
         draft.wait(fact.ref)
-        return Place(waits=True)
+        return Standing(waits=True)
     verdict = judge(fact.fields, candidates, draft.mapping.persons.match, draft.mapping.region)
     if verdict.answer is Answer.LINK:
         return _link(draft, fact, verdict.best.ref, verdict.best.reasons)
@@ -143,7 +136,7 @@ def _settle_or_match(draft: Draft, fact: Fact) -> Place:
         return _ask(draft, fact, verdict, f"Nobody in the CRM matches {_name(fact)}. Who is it?")
     if draft.mapping.persons.nobody == "skip":
         draft.close(draft.view.hold(HoldType.IDENTITY, fact.ref), "nobody matches; the mapping skips such persons")
-        return Place(blocked=(State.FILTERED, "persons.nobody: skip"))
+        return Standing(blocked=(State.FILTERED, "persons.nobody: skip"))
     return _create(draft, fact, ("nobody in the CRM matched",))
 
 
@@ -151,10 +144,10 @@ def _evidence(draft: Draft, fact: Fact) -> frozenset[tuple[str, str]]:
     return shared_evidence(fact.fields, draft.mapping.persons.match, draft.mapping.region)
 
 
-def _follow_choice(draft: Draft, fact: Fact, settled: Hold) -> Place:
+def _follow_choice(draft: Draft, fact: Fact, settled: Hold) -> Standing:
     by = f"{settled.by} decided" + (f": {settled.why}" if settled.why else "")
     if settled.choice == "never":
-        return Place(blocked=(State.FILTERED, "a person decided: never"))
+        return Standing(blocked=(State.FILTERED, "a person decided: never"))
     if settled.choice == "create":
         return _create(draft, fact, (by,))
     chosen = draft.view.facts.get(Ref.parse(str(settled.choice)))
@@ -165,15 +158,15 @@ def _follow_choice(draft: Draft, fact: Fact, settled: Hold) -> Place:
     return _link(draft, fact, chosen.ref, (by,))
 
 
-def _link(draft: Draft, fact: Fact, crm: Ref, why: tuple[str, ...]) -> Place:
+def _link(draft: Draft, fact: Fact, crm: Ref, why: tuple[str, ...]) -> Standing:
     draft.first_visit(Kind.PERSON, fact.ref)
     draft.close(draft.view.hold(HoldType.IDENTITY, fact.ref), f"linked to {crm}")
     _merge(draft, fact, draft.view.facts.get(crm), link=None, target=crm, why=why)
     plan_identities(draft, fact)
-    return Place(planned=True)
+    return Standing(planned=True)
 
 
-def _create(draft: Draft, fact: Fact, why: tuple[str, ...]) -> Place:
+def _create(draft: Draft, fact: Fact, why: tuple[str, ...]) -> Standing:
     draft.first_visit(Kind.PERSON, fact.ref)
     persons = draft.mapping.persons
     lead = persons.lead if persons.nobody == "lead" else None
@@ -195,7 +188,7 @@ def _create(draft: Draft, fact: Fact, why: tuple[str, ...]) -> Place:
     draft.created_by |= _evidence(draft, fact)
     draft.close(draft.view.hold(HoldType.IDENTITY, fact.ref), "nobody matches any more")
     plan_identities(draft, fact)
-    return Place(planned=True)
+    return Standing(planned=True)
 
 
 def _merge(
@@ -209,14 +202,13 @@ def _merge(
 ) -> None:
     persons = draft.mapping.persons
     crm_ref = link.crm if link else target
-    pair = Pair(
-        fact.ref,
-        fact.fields,
+    pair = draft.pair(
+        fact,
+        link,
         names(fact, connection=draft.connection),
         Linker(draft, None, fact.ref),
-        crm,
-        platform_snapshot=draft.view.snapshot(link, Side.PLATFORM),
-        crm_snapshot=draft.view.snapshot(link, Side.CRM),
+        crm=crm,
+        exists=True,
         newer=newer(draft, fact, crm),
         settled=choice(draft, fact.ref),
         reserved=_reserved(draft, fact, crm_ref, link),
@@ -238,7 +230,7 @@ def _reserved(draft: Draft, fact: Fact, crm: Ref | None, link: Link | None) -> R
     older += [ref for ref in planned if link is None and ref != fact.ref]
 
     def reserved(name: str, value: Value) -> str | None:
-        if name not in unique or blank(value):
+        if name not in unique or is_blank(value):
             return None
         shown = draft.view.shown_by(name, value) - {fact.ref}
         having = {
@@ -250,7 +242,7 @@ def _reserved(draft: Draft, fact: Fact, crm: Ref | None, link: Link | None) -> R
     return reserved
 
 
-def _ask(draft: Draft, fact: Fact, verdict: Verdict, question: str, ended: Link | None = None) -> Place:
+def _ask(draft: Draft, fact: Fact, verdict: Verdict, question: str, ended: Link | None = None) -> Standing:
     details: dict[str, Value] = {
         "person": {name: fact.fields.get(name) for name in ("name", "email", "phone", "handle", "identity_keys")},
         "ended": ended.id if ended else None,
@@ -259,16 +251,16 @@ def _ask(draft: Draft, fact: Fact, verdict: Verdict, question: str, ended: Link 
         ],
     }
     draft.hold(HoldType.IDENTITY, fact.ref, question, details)
-    return Place(blocked=(State.HELD, f"identity of {fact.ref}"))
+    return Standing(blocked=(State.HELD, f"identity of {fact.ref}"))
 
 
-def _deleted(draft: Draft, person: Ref, link: Link) -> Place:
+def _deleted(draft: Draft, person: Ref, link: Link) -> Standing:
     """Deleted in the CRM: unlinked and not made again. Only a person can bring the record back."""
     fact = draft.view.facts.get(person)
     if fact and not draft.view.hold(HoldType.IDENTITY, person):
         question = f"{link.crm} ({_name(fact)}) was unlinked: {link.ended or 'deleted in the CRM'}."
         _ask(draft, fact, Verdict(Answer.NOBODY), question, link)
-    return Place(blocked=(State.HELD, f"identity of {person}"))
+    return Standing(blocked=(State.HELD, f"identity of {person}"))
 
 
 def binding(draft: Draft, person: Ref) -> Hold | None:

@@ -6,12 +6,12 @@ The same rows give the same plan: no clock, no network, no database.
 from collections.abc import Sequence
 
 from connector.mapping.compiled import Compiled
-from connector.model import Fact, Kind, Ref, Side
+from connector.model import Fact, Kind, Life, Ref, Side
 from connector.store.entries import Entries
 from connector.sync.draft import Draft
 from connector.sync.persons import persons_to_find, plan_person
 from connector.sync.replies import plan_reply
-from connector.sync.threads import plan_conversation, plan_message, setting, wants
+from connector.sync.threads import admits, plan_conversation, plan_message, setting
 from connector.sync.view import View
 
 
@@ -42,9 +42,10 @@ def lookups_needed(view: View, work: Sequence[Fact], mapping: Compiled, connecti
     draft = Draft(view, mapping, connection)
     wanted: list[Ref] = []
     for fact in work:
-        if fact.side is Side.PLATFORM and fact.kind is Kind.MESSAGE and wants(draft, fact)[0]:
-            around = setting(draft, fact)
-            wanted += [ref for ref in (around.person, around.conversation and around.conversation.parent) if ref]
+        if fact.side is Side.PLATFORM and fact.kind is Kind.MESSAGE:
+            scene = setting(draft, fact)
+            if admits(draft, scene)[0]:
+                wanted += [ref for ref in (scene.person, scene.conversation and scene.conversation.parent) if ref]
         elif (
             fact.side is Side.PLATFORM
             and fact.kind is Kind.PERSON
@@ -55,10 +56,15 @@ def lookups_needed(view: View, work: Sequence[Fact], mapping: Compiled, connecti
 
 
 def _plan_owner(draft: Draft, identity: Fact) -> None:
-    """A changed identity is planned with its person."""
+    """A changed identity is planned with its person. Where the person has no CRM record (any more), a link to a deleted
+    identity record would outlive it, so that link is ended here."""
     person = draft.view.facts.get(identity.parent) if identity.parent else None
     if person:
         plan_person(draft, person)
+    link = draft.view.link(Kind.IDENTITY, identity.ref)
+    crm = draft.view.facts.get(link.crm) if link else None
+    if link and crm and crm.life is not Life.LIVE and draft.first_visit(Kind.IDENTITY, identity.ref):
+        draft.ended.append((link.id, f"{crm.life} in the CRM"))
 
 
 def _plan_crm(draft: Draft, fact: Fact) -> None:

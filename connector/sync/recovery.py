@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from connector.model import Action, Fact, Life, Observed
+from connector.model import Fact, Life, Observed
 
 
 class Fate(StrEnum):
@@ -11,12 +11,12 @@ class Fate(StrEnum):
     OVERTAKEN = "overtaken"
 
 
-def fate_of_update(action: Action, fields: dict[str, object], before: Fact | None, now: Observed) -> Fate:
+def fate_of_update(fields: dict[str, object], before: Fact | None, now: Observed) -> Fate:
     """Compare what the target shows now with what we sent and with what it showed before.
 
     Two actors: our update lands and its answer is lost; a person then edits the same field. Repeating the write would
     overwrite her edit, so anything that is neither the old value nor ours counts as overtaken and is merged afresh.
-    `fields` are the action's fields with placeholders resolved.
+    `fields` are those of the write, with placeholders resolved.
     """
     if now.life is not Life.LIVE:
         return Fate.OVERTAKEN

@@ -1,9 +1,9 @@
 """Planning replies: a record written in the CRM becomes one message on the network, and its fate comes back. Pure."""
 
-from connector.mapping.compiled import ReplyRules, names
+from connector.mapping.compiled import ReplyRules
+from connector.mapping.names import names
 from connector.model import Action, Fact, Kind, Life, Op, Ref, Side, Value, digest
 from connector.sync.draft import Draft, Linker
-from connector.sync.pairs import Pair
 
 
 def plan_reply(draft: Draft, reply: Fact) -> None:
@@ -52,21 +52,13 @@ def plan_result(draft: Draft, message: Fact) -> None:
     """Bring the fate of a sent message (sent, delivered, failed and why) back onto the reply it came from."""
     rules = draft.mapping.replies
     link = draft.view.link(Kind.REPLY, message.ref)
-    if rules is None or link is None or (Kind.REPLY, message.ref) in draft.done:
+    if rules is None or link is None or not draft.first_visit(Kind.REPLY, message.ref):
         return
-    draft.done.add((Kind.REPLY, message.ref))
     crm = draft.view.facts.get(link.crm)
     if draft.busy(message.ref, link.crm) or (crm and crm.life is not Life.LIVE):
         return
-    pair = Pair(
-        message.ref,
-        message.fields,
-        names(message, connection=draft.connection),
-        Linker(draft, message.parent, None),
-        crm,
-        platform_snapshot=draft.view.snapshot(link, Side.PLATFORM),
-        crm_snapshot=draft.view.snapshot(link, Side.CRM),
-    )
+    space = names(message, connection=draft.connection)
+    pair = draft.pair(message, link, space, Linker(draft, message.parent, None))
     draft.merge_into_plan(Kind.REPLY, rules.fields, pair, message, link=link, object_=rules.object)
 
 

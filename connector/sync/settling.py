@@ -52,15 +52,13 @@ def settlement(
     news = (_fact(landed, facts),)
     if action.target is None:
         shown = (
-            Shown(Side.PLATFORM, None, after[Side.PLATFORM]),
-            Shown(Side.CRM, receipt.version, after[Side.CRM], unread=unread),
+            Shown(Side.PLATFORM, after[Side.PLATFORM]),
+            Shown(Side.CRM, after[Side.CRM], unread=unread),
         )
         new = NewLink(action.kind, action.subject, receipt.ref, action.why, shown)
         return Settlement(landed.intent.id, receipt, links=(new,), states=states, facts=news)
     lines = (
-        tuple(Snapshot(link.id, side, None, after[side], unread if side is Side.CRM else ()) for side in Side)
-        if link
-        else ()
+        tuple(Snapshot(link.id, side, after[side], unread if side is Side.CRM else ()) for side in Side) if link else ()
     )
     return Settlement(landed.intent.id, receipt, snapshots=lines, states=states, facts=news)
 
@@ -70,7 +68,7 @@ def _sent(landed: Landed, mapping: Compiled, facts: Mapping[Ref, Fact]) -> Settl
     action, receipt = landed.intent.action, landed.receipt
     reply = facts.get(action.subject)
     shown = canonical(mapping.replies.fields, Side.CRM, reply.fields, {}) if mapping.replies and reply else {}
-    link = NewLink(Kind.REPLY, receipt.ref, action.subject, action.why, (Shown(Side.CRM, None, shown),))
+    link = NewLink(Kind.REPLY, receipt.ref, action.subject, action.why, (Shown(Side.CRM, shown),))
     message = facts.get(receipt.ref) or Fact(
         receipt.ref,
         Side.PLATFORM,

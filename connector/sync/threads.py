@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, replace
 
-from connector.mapping.compiled import names, passes
+from connector.mapping.filters import passes
+from connector.mapping.names import names
 from connector.model import Action, Fact, Fields, HoldType, Kind, Life, Op, Ref, Side, State, Value, digest
 from connector.sync.draft import Draft, Linker
-from connector.sync.pairs import Pair
 from connector.sync.persons import choice, newer, place_person
 from connector.sync.replies import plan_result
 from connector.sync.settling import WRITTEN
@@ -73,9 +73,12 @@ def _derived(draft: Draft, conversation: Fact | None) -> dict[str, Value]:
     }
 
 
-def wants(draft: Draft, message: Fact) -> tuple[bool, str]:
-    """Whether the filters let a message in, and the rule that decided."""
-    return passes(draft.mapping.messages.filters, setting(draft, message).names)
+def admits(draft: Draft, scene: Setting) -> tuple[bool, str]:
+    """Whether the filters of messages and of conversations let a message in, and the rule that decided."""
+    takes, rule = passes(draft.mapping.messages.filters, scene.names)
+    if takes and scene.conversation is not None and draft.mapping.conversations is not None:
+        return passes(draft.mapping.conversations.filters, scene.conversation.fields)
+    return takes, rule
 
 
 def plan_message(draft: Draft, message: Fact) -> None:
@@ -86,9 +89,9 @@ def plan_message(draft: Draft, message: Fact) -> None:
     link = draft.view.link(Kind.MESSAGE, message.ref)
     if draft.busy(message.ref, link.crm if link else None):
         return
-    around = setting(draft, message)
+    scene = setting(draft, message)
     if link is None:
-        _bring_in(draft, around)
+        _bring_in(draft, scene)
         return
     crm = draft.view.facts.get(link.crm)
     if crm and crm.life is not Life.LIVE:
@@ -98,7 +101,7 @@ def plan_message(draft: Draft, message: Fact) -> None:
     if _is_deleted(message) and draft.mapping.messages.deleted == "remove":
         _remove(draft, message, link.crm)
         return
-    _merge(draft, around)
+    _merge(draft, scene)
     draft.states[message.ref] = (State.SYNCED, WRITTEN)
 
 
@@ -121,15 +124,12 @@ def plan_conversation(draft: Draft, conversation: Fact, *, wanted: bool = False)
     derived = _derived(draft, conversation)
     nearby = around(draft, conversation.parent, conversation)[1:]
     space = names(conversation, nearby, connection=draft.connection, derived=derived)
-    pair = Pair(
-        conversation.ref,
-        {**conversation.fields, **derived},
+    pair = draft.pair(
+        conversation,
+        link,
         space,
         Linker(draft, conversation.ref, conversation.parent),
-        crm,
-        exists=link is not None,
-        platform_snapshot=draft.view.snapshot(link, Side.PLATFORM),
-        crm_snapshot=draft.view.snapshot(link, Side.CRM),
+        {**conversation.fields, **derived},
         newer=newer(draft, conversation, crm),
         settled=choice(draft, conversation.ref),
     )
@@ -138,25 +138,23 @@ def plan_conversation(draft: Draft, conversation: Fact, *, wanted: bool = False)
     return True
 
 
-def _bring_in(draft: Draft, around: Setting) -> None:
-    message = around.message
+def _bring_in(draft: Draft, scene: Setting) -> None:
+    message = scene.message
     ended = draft.view.ended(Kind.MESSAGE, message.ref)
     if ended:
         draft.states[message.ref] = (State.ERASED, f"{ended.crm}: {ended.ended}")
         return
-    takes, rule = passes(draft.mapping.messages.filters, around.names)
-    if takes and around.conversation is not None and draft.mapping.conversations is not None:
-        takes, rule = passes(draft.mapping.conversations.filters, around.conversation.fields)
+    takes, rule = admits(draft, scene)
     if not takes:
         draft.states[message.ref] = (State.FILTERED, rule)
         return
     if _is_deleted(message):
         draft.states[message.ref] = (State.ERASED, NEVER_SYNCED)
         return
-    if around.person is None or around.conversation is None:
+    if scene.person is None or scene.conversation is None:
         draft.states[message.ref] = (State.HELD, "its conversation is not to be found on the platform")
         return
-    place = place_person(draft, around.person)
+    place = place_person(draft, scene.person)
     if place.waits:
         draft.wait(message.ref)
         return
@@ -164,29 +162,20 @@ def _bring_in(draft: Draft, around: Setting) -> None:
         draft.states[message.ref] = place.blocked
         if not place.planned:
             return
-    if around.conversation.parent and around.conversation.parent != around.person:
-        owner = place_person(draft, around.conversation.parent)
+    if scene.conversation.parent and scene.conversation.parent != scene.person:
+        owner = place_person(draft, scene.conversation.parent)
         if owner.waits:
             draft.wait(message.ref)
             return
-    plan_conversation(draft, around.conversation, wanted=True)
-    _merge(draft, around)
+    plan_conversation(draft, scene.conversation, wanted=True)
+    _merge(draft, scene)
 
 
-def _merge(draft: Draft, around: Setting) -> None:
-    message = around.message
+def _merge(draft: Draft, scene: Setting) -> None:
+    message = scene.message
     rules = draft.mapping.messages
     link = draft.view.link(Kind.MESSAGE, message.ref)
-    pair = Pair(
-        message.ref,
-        message.fields,
-        around.names,
-        Linker(draft, message.parent, around.person),
-        draft.view.facts.get(link.crm) if link else None,
-        exists=link is not None,
-        platform_snapshot=draft.view.snapshot(link, Side.PLATFORM),
-        crm_snapshot=draft.view.snapshot(link, Side.CRM),
-    )
+    pair = draft.pair(message, link, scene.names, Linker(draft, message.parent, scene.person))
     result = draft.merge_into_plan(
         Kind.MESSAGE,
         rules.fields,
@@ -194,7 +183,7 @@ def _merge(draft: Draft, around: Setting) -> None:
         message,
         link=link,
         object_=rules.object,
-        key=(rules.key.field, rules.key.value(around.names)),
+        key=(rules.key.field, rules.key.value(scene.names)),
     )
     if result.missing:
         lines = ", ".join(result.missing)

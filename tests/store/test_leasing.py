@@ -76,7 +76,7 @@ def overtaken(store, clock, make):
     """An engine that slept past its lease, with a write on its way, while another took over."""
     ledger = store.at("main")
     ledger.lease("a:1", TTL)
-    (intent,) = ledger.journal(Entries(intents=[make.action("a")])).intents
+    (intent,) = ledger.journal(Entries(intents=[make.action("a")]))
     ledger.mark_sending([intent.id], clock())
     clock.pass_(hours=1)
     store.at("main").lease("b:2", TTL)
@@ -85,7 +85,7 @@ def overtaken(store, clock, make):
 
 WRITES = {
     "settle": lambda ledger, intent, make: ledger.settle([make.settlement(intent, "1")]),
-    "requeue": lambda ledger, intent, make: ledger.requeue(intent.id, None, None),
+    "requeue": lambda ledger, intent, make: ledger.requeue([intent.id], None, None),
     "mark_sending": lambda ledger, intent, make: ledger.mark_sending([intent.id], ledger._clock()),
     "journal": lambda ledger, intent, make: ledger.journal(Entries(intents=[make.action("b")])),
     "ingest": lambda ledger, intent, make: ledger.ingest(Side.CRM, "Task", [make.message(1)], Cursor(resume="x"), {}),

@@ -1,4 +1,4 @@
-"""Pins, cursors, positions, facts, aliases."""
+"""Pins, cursors, positions, facts."""
 
 from datetime import timedelta
 
@@ -6,25 +6,21 @@ import pytest
 
 from connector.errors import StoreError
 from connector.model import Cursor, Kind, Life, Side, State
-from connector.store.entries import Entries
+from connector.store.entries import Entries, Pins
 
 
 def test_a_new_connection_has_no_pins(ledger):
     assert ledger.pins() is None
 
 
-def test_the_first_use_pins_accounts_and_mapping(ledger, clock):
-    pins = ledger.pin("chatwoot/1", "00D1", "abc", {"Contact": "Key__c"})
-    assert ledger.pins() == pins
-    assert (pins.platform_account, pins.crm_account, pins.mapping_digest) == ("chatwoot/1", "00D1", "abc")
-    assert pins.keys == {"Contact": "Key__c"}
-    assert pins.pinned_at == pins.approved_at == clock()
+def test_the_first_use_pins_accounts_and_mapping(ledger):
+    pins = ledger.pin("chatwoot/1", "00D1", "abc")
+    assert ledger.pins() == pins == Pins("chatwoot/1", "00D1", "abc")
 
 
-def test_pinning_again_changes_nothing(ledger, clock):
-    first = ledger.pin("chatwoot/1", "00D1", "abc", {"Contact": "Key__c"})
-    clock.pass_(days=1)
-    assert ledger.pin("chatwoot/1", "00D1", "other", {}) == first
+def test_pinning_again_changes_nothing(ledger):
+    first = ledger.pin("chatwoot/1", "00D1", "abc")
+    assert ledger.pin("chatwoot/1", "00D1", "other") == first
 
 
 @pytest.mark.parametrize("accounts", [("chatwoot/2", "00D1"), ("chatwoot/1", "00D2")])
@@ -35,14 +31,27 @@ def test_other_accounts_are_refused(ledger, accounts):
     assert ledger.pins() == first
 
 
-def test_approving_replaces_the_mapping_and_keeps_accounts(ledger, clock):
-    pinned_at = ledger.pin("chatwoot/1", "00D1", "abc", {"a": "b"}).pinned_at
-    clock.pass_(hours=1)
+def test_approving_replaces_the_mapping_and_keeps_accounts(ledger):
+    ledger.pin("chatwoot/1", "00D1", "abc")
     ledger.approve("def")
-    pins = ledger.pins()
-    assert (pins.mapping_digest, pins.keys, pins.pinned_at, pins.approved_at) == ("def", {"a": "b"}, pinned_at, clock())
-    ledger.approve("ghi", {"a": "c"})
-    assert ledger.pins().keys == {"a": "c"}
+    assert ledger.pins() == Pins("chatwoot/1", "00D1", "def")
+
+
+@pytest.mark.parametrize(
+    ("accounts", "mismatches"),
+    [
+        ({Side.PLATFORM: "chatwoot/1", Side.CRM: "00D1"}, []),
+        ({}, []),
+        ({Side.CRM: "00D2"}, [(Side.CRM, "00D1", "00D2")]),
+        (
+            {Side.PLATFORM: "chatwoot/2", Side.CRM: "00D2"},
+            [(Side.PLATFORM, "chatwoot/1", "chatwoot/2"), (Side.CRM, "00D1", "00D2")],
+        ),
+    ],
+    ids=["the same", "nobody could be asked", "one side is another", "both are"],
+)
+def test_pins_name_every_account_that_is_another(accounts, mismatches):
+    assert Pins("chatwoot/1", "00D1", "abc").mismatches(accounts) == mismatches
 
 
 def test_approving_before_the_first_use_is_refused(ledger):
@@ -52,7 +61,6 @@ def test_approving_before_the_first_use_is_refused(ledger):
 
 def test_a_stream_that_was_never_read_has_an_empty_cursor(ledger):
     assert ledger.cursor(Side.CRM, "Task") == Cursor()
-    assert ledger.position(Side.CRM, "Task", "1") is None
     assert ledger.positions(Side.CRM, "Task") == {}
 
 
@@ -61,7 +69,6 @@ def test_ingest_stores_facts_cursor_and_positions(ledger, make, clock):
     ledger.ingest(Side.PLATFORM, "messages", [make.message(1), make.message(2)], cursor, {"1": "90", "2": "91"})
     assert ledger.cursor(Side.PLATFORM, "messages") == cursor
     assert ledger.positions(Side.PLATFORM, "messages") == {"1": "90", "2": "91"}
-    assert ledger.position(Side.PLATFORM, "messages", "2") == "91"
     assert ledger.seen() == 2
     ledger.ingest(Side.PLATFORM, "messages", [], Cursor(clock()), {"2": "95"})
     assert ledger.cursor(Side.PLATFORM, "messages") == Cursor(clock())
@@ -132,25 +139,3 @@ def test_a_new_message_is_open_and_other_kinds_have_no_account(ledger, make):
     ledger.record([make.message(1), make.fact(Kind.PERSON, 2), crm_message])
     found = ledger.facts([make.message(1).ref, make.platform(Kind.PERSON, 2), crm_message.ref])
     assert {ref.id: fact.state for ref, fact in found.items()} == {"1": State.OPEN, "2": None, "3": None}
-
-
-def test_aliases_are_followed_to_their_end(ledger, make):
-    a, b, c = (make.crm(name, "Contact") for name in "abc")
-    ledger.alias(a, b)
-    ledger.alias(b, c)
-    assert [ledger.resolve(ref) for ref in (a, b, c)] == [c, c, c]
-
-
-def test_an_alias_can_be_replaced(ledger, make):
-    a, b, c = (make.crm(name, "Contact") for name in "abc")
-    ledger.alias(a, b)
-    ledger.alias(a, c)
-    assert ledger.resolve(a) == c
-
-
-def test_aliases_in_a_circle_end(ledger, make):
-    a, b = make.crm("a", "Contact"), make.crm("b", "Contact")
-    ledger.alias(a, b)
-    ledger.alias(b, a)
-    assert ledger.resolve(a) == b
-    assert ledger.resolve(b) == a

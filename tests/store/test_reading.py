@@ -57,10 +57,8 @@ def test_dirty_keeps_to_the_kinds_asked_for_and_to_dirty_facts(ledger, make):
     assert ledger.count_dirty() == 2
 
 
-def test_links_are_found_by_either_side_active_or_ended(ledger, make):
-    first, second, third = ledger.journal(
-        Entries(links=[make.link(1, "a"), make.link(2, "b"), make.link(3, "c", kind=Kind.PERSON)])
-    ).links
+def test_links_are_found_by_either_side_active_or_ended(ledger, make, linked):
+    first, second, third = linked(make.link(1, "a"), make.link(2, "b"), make.link(3, "c", kind=Kind.PERSON))
     ledger.journal(Entries(ended=[(second.id, "deleted in the CRM")]))
     found = ledger.links_of([first.platform, second.crm, third.crm])
     assert [link.id for link in found] == [first.id, second.id, third.id]
@@ -68,25 +66,26 @@ def test_links_are_found_by_either_side_active_or_ended(ledger, make):
     assert ledger.links_of([first.platform, third.platform], kinds=[Kind.PERSON]) == [third]
 
 
-def test_a_link_asked_for_by_both_its_refs_is_answered_once(ledger, make):
-    (link,) = ledger.journal(Entries(links=[make.link(1, "a")])).links
+def test_a_link_asked_for_by_both_its_refs_is_answered_once(ledger, make, linked):
+    (link,) = linked(make.link(1, "a"))
     assert ledger.links_of([link.platform, link.crm]) == [link]
 
 
-def test_siblings_are_the_active_links_on_a_crm_record(ledger, make):
-    one, two, gone = ledger.journal(Entries(links=[make.link(n, "contact", kind=Kind.PERSON) for n in (1, 2, 3)])).links
+def test_active_leaves_out_the_links_that_have_ended(ledger, make, linked):
+    one, two, gone = linked(*(make.link(n, "contact", kind=Kind.PERSON) for n in (1, 2, 3)))
     ledger.journal(Entries(ended=[(gone.id, "wrong")], links=[make.link(4, "contact")]))
-    assert ledger.siblings([one.crm], Kind.PERSON) == [one, two]
-    assert ledger.siblings([make.crm("other")], Kind.PERSON) == []
+    assert ledger.links_of([one.crm], active=True) == [one, two]
+    assert ledger.links_of([make.crm("other")], active=True) == []
+    assert ledger.active_links() == 3
 
 
-def test_snapshots_come_by_link_and_side(ledger, make):
+def test_snapshots_come_by_link_and_side(ledger, make, linked):
     shown = (make.shown(Side.PLATFORM, name="Jo"), make.shown(Side.CRM, name="Joe"))
-    full, empty = ledger.journal(Entries(links=[make.link(1, "a", snapshots=shown), make.link(2, "b")])).links
+    full, empty = linked(make.link(1, "a", snapshots=shown), make.link(2, "b"))
     assert ledger.snapshots([full.id, empty.id]) == {
         full.id: {
-            Side.PLATFORM: Snapshot(full.id, Side.PLATFORM, None, {"name": "Jo"}),
-            Side.CRM: Snapshot(full.id, Side.CRM, None, {"name": "Joe"}),
+            Side.PLATFORM: Snapshot(full.id, Side.PLATFORM, {"name": "Jo"}),
+            Side.CRM: Snapshot(full.id, Side.CRM, {"name": "Joe"}),
         }
     }
 
@@ -109,14 +108,14 @@ def test_intents_that_are_over_are_not_open(ledger, make, planned, sending):
     assert ledger.open_intents(intent.action.subject for intent in (done, refused, dropped)) == []
 
 
-def test_known_are_refs_with_a_fact_a_link_or_a_write_under_way(ledger, make, planned):
-    fact, linked, target, source = make.message(1), make.link(2, "b"), make.crm("t"), make.crm("s")
+def test_known_are_refs_with_a_fact_a_link_or_a_write_under_way(ledger, make, planned, linked):
+    fact, pair, target, source = make.message(1), make.link(2, "b"), make.crm("t"), make.crm("s")
     ledger.record([fact])
-    (link,) = ledger.journal(Entries(links=[linked])).links
+    (link,) = linked(pair)
     ledger.journal(Entries(ended=[(link.id, "gone")]))
     (intent,) = planned(make.action("a", target=target, source=source))
-    refs = [fact.ref, linked.platform, linked.crm, target, source, make.crm("never seen")]
-    assert ledger.known(refs) == {fact.ref, linked.platform, linked.crm, target}
+    refs = [fact.ref, pair.platform, pair.crm, target, source, make.crm("never seen")]
+    assert ledger.known(refs) == {fact.ref, pair.platform, pair.crm, target}
     ledger.drop(intent.id, "not needed")
     assert target not in ledger.known([target])
 

@@ -44,7 +44,6 @@ CAPABILITIES = Capabilities(
     batch=100,
     upsert_by_key=True,
     can_reply=True,
-    marks_sends=True,
     webhooks=True,
     # A message is stored before its call is answered, and readable from then on. The half minute is an assumption, for
     # a call that broke off on our side while the server was still at work on it.

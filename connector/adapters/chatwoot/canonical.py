@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from connector.adapters.chatwoot.client import SYSTEM, Json
 from connector.adapters.chatwoot.networks import Identity, identities_of, network_of
-from connector.model import Kind, Life, Observed, Ref
+from connector.model import Kind, Life, Observed, Ref, stamp
 
 INCOMING, OUTGOING, ACTIVITY, TEMPLATE = 0, 1, 2, 3
 TOKEN = "connector_token"  # noqa: S105
@@ -59,10 +59,6 @@ def gone(ref: Ref) -> Observed:
 
 def moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
-
-
-def stamp(seconds: float) -> str:
-    return moment(seconds).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def split_name(name: str) -> tuple[str | None, str]:
@@ -126,7 +122,7 @@ def _identity(contact: Json, identity: Identity) -> Observed:
     optional = {"handle": identity.handle, "profile_url": identity.profile_url, "followers": identity.followers}
     fields |= {k: v for k, v in optional.items() if v is not None}
     if contact.get("created_at"):
-        fields["first_seen"] = stamp(contact["created_at"])
+        fields["first_seen"] = stamp(moment(contact["created_at"]))
     return Observed(identity_ref(identity.key), Kind.IDENTITY, fields, parent=person_ref(contact["id"]))
 
 
@@ -144,7 +140,7 @@ def conversation(row: Json, directory: Directory) -> Observed:
         "team": (meta.get("team") or {}).get("name"),
         "tags": sorted(set(row.get("labels") or [])),
         "url": f"{directory.url}/app/accounts/{directory.account}/conversations/{row['id']}",
-        "opened_at": stamp(row["created_at"]),
+        "opened_at": stamp(moment(row["created_at"])),
         "can_reply": bool(row.get("can_reply")),
     }
     if inbox.get("name"):
@@ -188,7 +184,7 @@ def message(row: Json, contact: object, directory: Directory) -> Observed | None
         "type": _message_type(row),
         "author_type": author_type,
         "private": bool(row.get("private")),
-        "sent_at": stamp(row["created_at"]),
+        "sent_at": stamp(moment(row["created_at"])),
         "deleted": deleted,
         "url": f"{directory.url}/app/accounts/{directory.account}/conversations/{number}?messageId={row['id']}",
         "person": str(person_ref(sender["id"] if written_by_person else contact)),

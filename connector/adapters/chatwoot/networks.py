@@ -35,12 +35,10 @@ PROFILES = {
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a contact is on one network. `source_id` and `inbox` are where Chatwoot keeps it."""
+    """Who a contact is on one network."""
 
     network: str
     user_id: str
-    inbox: int
-    source_id: str
     handle: str | None = None
     profile_url: str | None = None
     followers: int | None = None
@@ -90,9 +88,7 @@ def _identity(row: Json, more: Json, own_instagram: bool) -> Identity | None:
     followers = more.get(
         {"instagram": "social_instagram_follower_count", "twitter": "followers_count"}.get(network, "")
     )
-    return Identity(
-        network, user_id, inbox["id"], source_id, handle, profile, followers if isinstance(followers, int) else None
-    )
+    return Identity(network, user_id, handle, profile, followers if isinstance(followers, int) else None)
 
 
 def _user_id(network: str, source_id: str, inbox: int, more: Json) -> str | None:

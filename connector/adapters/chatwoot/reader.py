@@ -55,9 +55,6 @@ class Reader:
         """Called when a pull begins: inboxes and agents are added and renamed while we run."""
         self._inboxes = self._users = None
 
-    def inboxes(self) -> list[Json]:
-        return [dict(row) for row in self.directory().inboxes.values()]
-
     def me(self) -> int:
         if self._me is None:
             answer = self.client.profile()
@@ -103,7 +100,7 @@ class Reader:
         """The contacts that hold an identity key (`network:user_id`) in any inbox of that network, each once."""
         network, _, user_id = key.partition(":")
         found: dict[int, Json] = {}
-        for inbox in self.inboxes():
+        for inbox in self.directory().inboxes.values():
             for source_id in source_ids(network, user_id, inbox):
                 contact = self.holder(inbox["id"], source_id)
                 if contact:

@@ -86,7 +86,7 @@ FIELDS: dict[Kind, list[FieldInfo]] = {
         _shown("delivery_error"),
         _shown("url", "url"),
         _shown("network_id"),
-        _shown("person", "reference", references=("person",)),
+        _shown("person", "reference"),
     ],
 }
 
@@ -100,7 +100,7 @@ def described(kind: Kind, definitions: Iterable[Json]) -> ObjectInfo:
         name = f"attributes.{row['attribute_key']}"
         type_ = ATTRIBUTE_TYPES.get(row["attribute_display_type"], "any")
         choices = tuple(row.get("attribute_values") or ())
-        fields[name] = FieldInfo(name, type_, label=row.get("attribute_display_name") or "", choices=choices)
+        fields[name] = FieldInfo(name, type_, choices=choices)
     writable = kind in MODELS
     return ObjectInfo(
         kind, fields, createable=kind is Kind.PERSON, updateable=writable, open_prefix="attributes." if writable else ""

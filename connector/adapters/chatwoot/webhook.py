@@ -57,7 +57,7 @@ def read(body: bytes, account: int) -> list[Hint]:
         event = str(data["event"])
         if data.get("account", {}).get("id", account) != account:
             return []
-        return [Hint(ref, event) for ref in _refs(event, data)]
+        return [Hint(ref) for ref in _refs(event, data)]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Unreadable(SYSTEM, "webhook", "the webhook's body is not what Chatwoot documents.") from error
 

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from connector.adapters import http
 from connector.adapters.base import (
     Account,
-    Adapter,
     Capabilities,
     Lookup,
     ObjectInfo,
@@ -21,10 +20,10 @@ from connector.adapters.base import (
     Write,
 )
 from connector.adapters.salesforce.client import Client, Record
-from connector.adapters.salesforce.ids import id18
+from connector.adapters.salesforce.ids import SYSTEM, id18
 from connector.adapters.salesforce.reads import Reads
 from connector.adapters.salesforce.schema import Schema
-from connector.adapters.salesforce.tokens import SYSTEM, Auth, Tokens, Vault
+from connector.adapters.salesforce.tokens import Auth, Tokens, Vault
 from connector.adapters.salesforce.writes import BATCH, Writes
 from connector.errors import AuthError, Rejected, RemoteError, Unreadable
 from connector.model import Hint, Kind, Observed, Receipt, Ref, Side
@@ -41,14 +40,13 @@ CAPABILITIES = Capabilities(
     batch=BATCH,
     upsert_by_key=True,
     can_reply=False,
-    marks_sends=False,
     webhooks=False,
     lag=timedelta(0),
     trusted_times=frozenset(Kind),
 )
 
 
-class Salesforce(Adapter):
+class Salesforce:
     """One org, as one integration user.
 
     `url` is the login host or the My Domain address, `reads` what the mapping wants of each object, `ca` a file of
@@ -57,6 +55,7 @@ class Salesforce(Adapter):
 
     system = SYSTEM
     side = Side.CRM
+    capabilities = CAPABILITIES
 
     def __init__(
         self,
@@ -69,11 +68,10 @@ class Salesforce(Adapter):
         api_version: str = "67.0",
         ca: str | None = None,
         vault: Vault | None = None,
-        client_name: str = "connector",
     ) -> None:
         self._session = http.Session(read=READ_TIMEOUT, ca=ca)
         tokens = Tokens(url, auth, self._session, clock=clock, vault=vault)
-        self._client = Client(tokens, self._session, api_version=api_version, client_name=client_name, sleep=sleep)
+        self._client = Client(tokens, self._session, api_version=api_version, sleep=sleep)
         self._schema = Schema(self._client, reads, clock=clock)
         self._reads = Reads(self._client, reads, user=self._user, target=self._schema.target)
         self._writes = Writes(self._client, self._reads.fetch, self._schema.create_only)
@@ -81,10 +79,6 @@ class Salesforce(Adapter):
         # Two threads that both need our user id at the start would each ask for it.
         self._lock = threading.Lock()
         self._who: Record | None = None
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return CAPABILITIES
 
     def check(self) -> Account:
         """Logs in, asks who we are, and reads the organisation's name to prove that the API is open to us."""

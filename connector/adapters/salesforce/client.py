@@ -18,7 +18,8 @@ from simple_salesforce.exceptions import SalesforceError
 from connector.adapters import http
 from connector.adapters.base import Usage
 from connector.adapters.salesforce import errors, soql
-from connector.adapters.salesforce.tokens import SYSTEM, Tokens
+from connector.adapters.salesforce.ids import SYSTEM
+from connector.adapters.salesforce.tokens import Tokens
 from connector.errors import RecordGone, Rejected, RemoteError, SchemaDrift, Unreadable
 
 Record: TypeAlias = Mapping[str, Any]
@@ -55,7 +56,6 @@ class Client:
         session: http.Session,
         *,
         api_version: str,
-        client_name: str,
         sleep: Callable[[float], None],
     ) -> None:
         self._tokens = tokens
@@ -65,7 +65,7 @@ class Client:
         self._limit: tuple[int, int] | None = None
         self.base = f"/services/data/v{api_version}"
         self.retry = http.Retry(sleep)
-        session.headers["Sforce-Call-Options"] = f"client={client_name}"
+        session.headers["Sforce-Call-Options"] = "client=connector"
         session.hooks["response"].append(self._note)
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:

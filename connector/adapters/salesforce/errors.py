@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from connector.adapters.salesforce.ids import id18
+from connector.adapters.salesforce.ids import SYSTEM, id18
 from connector.errors import (
     AllowanceSpent,
     AuthError,
@@ -21,8 +21,6 @@ from connector.errors import (
     Unreadable,
 )
 from connector.model import Ref
-
-SYSTEM = "salesforce"
 
 Meaning: TypeAlias = tuple[type[RemoteError], str]
 
@@ -95,8 +93,7 @@ TRANSIENT_STATUS = frozenset({406, 408, 420, 429})
 
 _GRAVITY = (Transient, RecordGone, Rejected, SchemaDrift, Unreadable, AllowanceSpent, AuthError)
 _CONCURRENT_PAUSE = 5.0
-_DAILY_PAUSE = 900.0
-"""Seconds. The daily allowance is a rolling window of 24 hours: it comes back little by little, not at midnight."""
+"""Seconds. Calls count against this limit while they run, so there is room again as soon as a long one is over."""
 
 
 def classify(
@@ -141,13 +138,8 @@ def _single(
     if code == "REQUEST_LIMIT_EXCEEDED":
         if "concurrent" in text.lower():
             return Transient(SYSTEM, code, text, retry_after=retry_after or _CONCURRENT_PAUSE)
-        return AllowanceSpent(
-            SYSTEM,
-            code,
-            text,
-            "The org's API calls of the last 24 hours are used up: wait, or buy more.",
-            retry_after=retry_after or _DAILY_PAUSE,
-        )
+        way_out = "The org's API calls of the last 24 hours are used up: wait, or buy more."
+        return AllowanceSpent(SYSTEM, code, text, way_out)
     meaning = MEANINGS.get(code)
     if meaning is None:
         if status == 200 or (400 <= status < 500 and status not in TRANSIENT_STATUS and status != 401):

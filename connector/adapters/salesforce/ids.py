@@ -1,5 +1,6 @@
 """Record ids: 15 characters, or 18 with a checksum that makes them safe where upper and lower case are alike."""
 
+SYSTEM = "salesforce"
 _CHECK = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 
 PREFIXES = {

@@ -13,10 +13,10 @@ from typing import Self
 from connector.adapters.base import Lookup, ObjectRead, Page, Window
 from connector.adapters.salesforce import soql
 from connector.adapters.salesforce.client import SUBREQUESTS, Answer, Client, Record, records
-from connector.adapters.salesforce.ids import PREFIXES, id18, may_be_id
-from connector.adapters.salesforce.records import SYSTEM, at, moment, observed, plain, ref, text
+from connector.adapters.salesforce.ids import PREFIXES, SYSTEM, id18, may_be_id
+from connector.adapters.salesforce.records import at, moment, observed, plain, ref
 from connector.errors import SchemaDrift, Unreadable
-from connector.model import Kind, Life, Observed, Ref
+from connector.model import Kind, Life, Observed, Ref, stamp
 
 CASE = ObjectRead(Kind.PERSON, ("ContactId",))
 """Cases are read for their contacts alone: a case that opens or closes changes the contact's count."""
@@ -92,7 +92,7 @@ class Reads:
 
     def _start(self, window: Window) -> Walk:
         if window.since is not None:
-            floor = text(window.since)
+            floor = stamp(window.since)
             return Walk(tuple(Step(name, floor) for name in self._order))
         return Walk(tuple(Step(name, None) for name, read in self._order.items() if read.initial))
 
@@ -126,7 +126,7 @@ class Reads:
             where.append("ContactId != null")
         counted = ("ContactId",) if step.object == "Case" and self._counts else ()
         fields = soql.columns(step.object, read, *counted)
-        end = text(datetime.fromisoformat(until) + SLACK) if until else None
+        end = stamp(datetime.fromisoformat(until) + SLACK) if until else None
         return soql.changes(step.object, fields, floor=step.floor, until=end, after=step.after, where=where)
 
     def _rank(self, object_: str) -> int:
@@ -267,4 +267,4 @@ def _followed(known: Mapping[Ref, Observed], item: Observed) -> Observed:
 def _now(answer: Answer) -> str:
     if answer.time is None:
         raise Unreadable(SYSTEM, "date", "the answer has no Date header, so the server's time is unknown.")
-    return text(answer.time)
+    return stamp(answer.time)

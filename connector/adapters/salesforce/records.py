@@ -2,15 +2,14 @@
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from connector.adapters.base import ObjectRead
-from connector.adapters.salesforce.ids import id18
+from connector.adapters.salesforce.ids import SYSTEM, id18
 from connector.adapters.salesforce.soql import OPEN_CASES
 from connector.model import Fields, Kind, Life, Observed, Ref, Value, digest
 
-SYSTEM = "salesforce"
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(?:\+0000|\+00:00|Z)", re.ASCII)
 
 
@@ -28,11 +27,6 @@ def plain(value: Value) -> Value:
 def moment(value: Value) -> datetime | None:
     """The UTC time of a record's time field, None where there is none."""
     return datetime.fromisoformat(str(plain(value))) if value else None
-
-
-def text(time: datetime) -> str:
-    """A time as `fields` and queries hold it, whole seconds (cut, so that a floor never moves up)."""
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def at(record: Mapping[str, Any], path: str) -> Value:
@@ -82,11 +76,11 @@ def observed(
 
 
 def _version(object_: str, record: Mapping[str, Any], fields: Fields) -> str:
-    stamp = str(plain(record["SystemModstamp"]))
+    version = str(plain(record["SystemModstamp"]))
     elsewhere = {
         name: value for name, value in fields.items() if "." in name or (name == OPEN_CASES and object_ == "Contact")
     }
-    return f"{stamp}~{digest(elsewhere)}" if elsewhere else stamp
+    return f"{version}~{digest(elsewhere)}" if elsewhere else version
 
 
 def _life(object_: str, record: Mapping[str, Any]) -> tuple[Life, Ref | None]:

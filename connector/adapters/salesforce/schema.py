@@ -8,9 +8,8 @@ from typing import Any
 
 from connector.adapters.base import FieldInfo, ObjectInfo, ObjectRead, User
 from connector.adapters.salesforce.client import Client
-from connector.adapters.salesforce.ids import id18
+from connector.adapters.salesforce.ids import SYSTEM, id18
 from connector.adapters.salesforce.soql import OPEN_CASES, named
-from connector.adapters.salesforce.tokens import SYSTEM
 from connector.errors import RecordGone, SchemaDrift, Unreadable
 
 FRESH = timedelta(hours=1)
@@ -25,7 +24,7 @@ TYPES = {
 }  # fmt: skip
 """Field types (Salesforce Object Reference, "Field Types"); any other one is `any`."""
 
-OPEN_CASES_FIELD = FieldInfo(OPEN_CASES, "integer", "Open Cases (counted)", createable=False, updateable=False)
+OPEN_CASES_FIELD = FieldInfo(OPEN_CASES, "integer", createable=False, updateable=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +137,6 @@ def field_info(field: Mapping[str, Any]) -> FieldInfo:
     return FieldInfo(
         str(field["name"]),
         type_,
-        str(field.get("label") or ""),
         length,
         required=createable and not field["nillable"] and not field["defaultedOnCreate"],
         createable=createable,
@@ -148,5 +146,4 @@ def field_info(field: Mapping[str, Any]) -> FieldInfo:
         case_sensitive=bool(field.get("caseSensitive")),
         choices=tuple(str(choice["value"]) for choice in field.get("picklistValues") or () if choice.get("active")),
         restricted=bool(field.get("restrictedPicklist")),
-        references=tuple(map(str, field.get("referenceTo") or ())),
     )

@@ -18,9 +18,9 @@ import requests
 from oauthlib.oauth2 import BackendApplicationClient, ServiceApplicationClient, WebApplicationClient
 
 from connector.adapters import http
+from connector.adapters.salesforce.ids import SYSTEM
 from connector.errors import AuthError, RemoteError, Transient, Unreadable
 
-SYSTEM = "salesforce"
 OLD = timedelta(minutes=90)
 """The default session time-out of an org is two hours (Salesforce Help, "Modify Session Security Settings")."""
 ASSERTION_LIFE = timedelta(minutes=3)

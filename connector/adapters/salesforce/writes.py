@@ -15,7 +15,8 @@ from enum import Enum
 from connector.adapters.base import Write
 from connector.adapters.salesforce import errors
 from connector.adapters.salesforce.client import SUBREQUESTS, Answer, Client, Record, Sub
-from connector.adapters.salesforce.records import SYSTEM, ref
+from connector.adapters.salesforce.ids import SYSTEM
+from connector.adapters.salesforce.records import ref
 from connector.adapters.salesforce.soql import named
 from connector.errors import RecordGone, Rejected, RemoteError, SchemaDrift, Transient, Unreadable
 from connector.model import Life, Observed, Receipt, Ref, Value

@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import signal
-import socket
 import sqlite3
 import sys
 from pathlib import Path
 
 import uvicorn
 
+from connector.sandbox.announcing import Announced, listen
 from connector.sandbox.chatwoot.app import build
 from connector.sandbox.chatwoot.world import ACCOUNT_ID
-
-
-class Server(uvicorn.Server):
-    """Writes the file that tells others where the sandbox is, once it can answer."""
-
-    def __init__(self, config: uvicorn.Config, announcement: Path, url: str) -> None:
-        super().__init__(config)
-        self.announcement, self.url = announcement, url
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        content = json.dumps({"url": self.url, "pid": os.getpid(), "account_id": ACCOUNT_ID})
-        # Written aside and renamed: a reader that polls for the file never sees half of it.
-        aside = self.announcement.with_suffix(".tmp")
-        aside.write_text(content)
-        aside.replace(self.announcement)
 
 
 def main() -> None:
@@ -42,11 +24,9 @@ def main() -> None:
     options.dir.mkdir(parents=True, exist_ok=True)
     announcement = options.dir / "chatwoot.json"
     try:
-        listener = socket.create_server((options.host, options.port))
+        listener = listen(options.host, options.port)
     except OSError as error:
         sys.exit(f"{options.host}:{options.port} cannot be used: {error.strerror}; choose another --port")
-    # asyncio does this only for sockets it made itself; without it every answer waits 40 ms for the client's late ACK.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     url = f"http://{options.host}:{listener.getsockname()[1]}"
     try:
         app = build(options.dir)
@@ -56,10 +36,7 @@ def main() -> None:
     config = uvicorn.Config(app, log_level="warning", proxy_headers=False, timeout_graceful_shutdown=2)
     # uvicorn finishes its work on SIGTERM and then raises the signal again, for whoever handled it before.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    try:
-        Server(config, announcement, url).run(sockets=[listener])
-    finally:
-        announcement.unlink(missing_ok=True)
+    Announced(config, announcement, url, account_id=ACCOUNT_ID).run(sockets=[listener])
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ class Pages:
         report = run.report
         self.say(
             f"  {report.news} news read, {report.written} writes carried out, {report.failed} failed,"
-            f" {run.crm_calls} CRM calls, {report.rounds} rounds"
+            f" {run.crm_calls} CRM calls, rounds: {report.rounds}"
         )
 
     def account(self, total: Mapping[State, int], networks: Mapping[str, Counter[State]]) -> None:
@@ -123,11 +123,12 @@ class Pages:
         )
 
     def spent(self, runs: Sequence[Run]) -> None:
+        """The last run is one without news."""
         calls, records = sum(run.crm_calls for run in runs), sum(run.crm_records for run in runs)
-        self.say()
+        self.step(f"CRM calls: {calls} in {len(runs)} runs, for {records} records written there.")
         self.say(
-            f"CRM calls: {calls} in {len(runs)} runs for {records} records written there"
-            f" ({1000 * calls / max(records, 1):.0f} per 1,000; one call carries up to 1,000 records when there is that much)."
+            f"  That is {1000 * calls / max(records, 1):.0f} per 1,000 records, of so few: a run without news took"
+            f" {runs[-1].crm_calls}, and one call can write 1,000 records."
         )
 
     def verdict(self, arrived: Sequence[str], missing: Sequence[str], seconds: float) -> None:

@@ -1,6 +1,5 @@
 """The stage of the demo: both sandboxes with people at work, the connector between them, and how it is judged."""
 
-import secrets
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -71,9 +70,6 @@ def write_config(directory: Path, sandboxes: Sandboxes) -> Path:
     connection["platform"] |= {"url": sandboxes.chatwoot_url, "account": sandboxes.account_id}
     connection["crm"]["url"] = sandboxes.salesforce_url
     connection["mapping"] = str(EXAMPLE.parent / connection["mapping"])
-    key = directory / config["store"]["key"].removeprefix("file:")
-    key.touch(mode=0o600)
-    key.write_text(secrets.token_urlsafe(32))
     path = directory / "config.yaml"
     yaml.dump(config, path)
     return path

@@ -1,9 +1,6 @@
 """`python -m connector.sandbox.salesforce`: serve one org over HTTPS until SIGTERM."""
 
-import json
-import os
 import signal
-import socket
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +9,7 @@ import typer
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from connector.sandbox.announcing import Announced, listen
 from connector.sandbox.salesforce.app import TRANSPORT, Gateway
 from connector.sandbox.salesforce.org import Org
 from connector.sandbox.salesforce.sfdx import SourceError
@@ -34,26 +32,6 @@ class _Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope[TRANSPORT] = self.transport  # type: ignore[literal-required]
-
-
-class _Server(uvicorn.Server):
-    """Announces the address once requests are answered, and takes it back at the end."""
-
-    def __init__(self, config: uvicorn.Config, announcement: Path, url: str) -> None:
-        super().__init__(config)
-        self._announcement, self._url = announcement, url
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        # Written aside and renamed: whoever waits for the file never reads half of it.
-        aside = self._announcement.with_suffix(".tmp")
-        aside.write_text(json.dumps({"url": self._url, "pid": os.getpid()}))
-        aside.replace(self._announcement)
-        print(f"Salesforce sandbox: {self._url}", flush=True)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._announcement.unlink(missing_ok=True)
-        await super().shutdown(sockets)
 
 
 def main(
@@ -80,11 +58,9 @@ def main(
     (directory / ADDRESS_FILE).unlink(missing_ok=True)
     chain, key = certificate(directory)
     try:
-        listener = socket.create_server((host, port))
+        listener = listen(host, port)
     except OSError as error:
         raise typer.BadParameter(f"cannot listen on {host}:{port}: {error.strerror}", param_hint="--port") from error
-    # asyncio does this for sockets it makes itself: without it each answer waits 40 ms for a delayed acknowledgement.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     url = f"https://{host}:{listener.getsockname()[1]}"
     config = uvicorn.Config(
         Gateway(org, url),
@@ -98,7 +74,7 @@ def main(
         timeout_graceful_shutdown=2,
     )
     try:
-        _Server(config, directory / ADDRESS_FILE, url).run(sockets=[listener])
+        Announced(config, directory / ADDRESS_FILE, url).run(sockets=[listener])
     finally:
         org.store.flush()
         org.store.close()

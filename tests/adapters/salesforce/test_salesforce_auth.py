@@ -231,9 +231,9 @@ def test_every_call_goes_to_the_host_that_the_token_names_with_our_name_on_it(st
     stub.post(TOKEN_URL, json={"access_token": "t", "instance_url": other})
     stub.get(f"{other}/services/oauth2/userinfo", json=USERINFO)
     sent = stub.post(f"{other}/services/data/v67.0/composite", json=composite(ORGANIZATION))
-    connected(clock, client_name="acme-sync").check()
+    connected(clock).check()
     headers = sent.calls[0].request.headers
-    assert headers["Sforce-Call-Options"] == "client=acme-sync"
+    assert headers["Sforce-Call-Options"] == "client=connector"
     assert headers["Authorization"] == "Bearer t"
     assert sent.calls[0].request.req_kwargs["timeout"] == (10, 120.0)
 

@@ -55,7 +55,7 @@ def test_describe_tells_types_lengths_keys_and_choices(sf):
     assert task.fields["SMM_Sent_At__c"].type == "datetime"
     assert contact.fields["LastName"].required
     assert not contact.fields["Name"].createable
-    assert contact.fields["OwnerId"].references == ("User",)
+    assert contact.fields["OwnerId"].type == "reference"
     reply = sf.describe("Social_Outbound__c").fields["Status__c"]
     assert (reply.type, reply.restricted) == ("choice", True)
     assert "Queued" in reply.choices

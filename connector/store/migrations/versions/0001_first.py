@@ -12,21 +12,11 @@ ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 def upgrade() -> None:
     op.create_table(
-        "aliases",
-        sa.Column("connection", WORD, nullable=False),
-        sa.Column("old", WORD, nullable=False),
-        sa.Column("new", WORD, nullable=False),
-        sa.PrimaryKeyConstraint("connection", "old"),
-    )
-    op.create_table(
         "connections",
         sa.Column("connection", WORD, nullable=False),
         sa.Column("platform_account", WORD, nullable=False),
         sa.Column("crm_account", WORD, nullable=False),
         sa.Column("mapping_digest", WORD, nullable=False),
-        sa.Column("keys", sa.JSON(), nullable=False),
-        sa.Column("pinned_at", WORD, nullable=False),
-        sa.Column("approved_at", WORD, nullable=False),
         sa.PrimaryKeyConstraint("connection"),
     )
     op.create_table(
@@ -95,11 +85,10 @@ def upgrade() -> None:
         sa.Column("tried_at", WORD, nullable=True),
         sa.Column("not_before", WORD, nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
-        sa.Column("receipt", sa.JSON(), nullable=True),
         sa.Column("result", WORD, nullable=True),
         sa.Column("planned_at", WORD, nullable=False),
         sa.Column("ended_at", WORD, nullable=True),
-        sa.CheckConstraint("state <> 'done' OR receipt IS NOT NULL", name="intents_done_has_receipt"),
+        sa.CheckConstraint("state <> 'done' OR result IS NOT NULL", name="intents_done_has_result"),
         sa.CheckConstraint("state <> 'sending' OR tried_at IS NOT NULL", name="intents_sending_has_time"),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("connection", "id", name="intents_connection_id"),
@@ -279,7 +268,6 @@ def upgrade() -> None:
         sa.Column("connection", WORD, nullable=False),
         sa.Column("link", ID, nullable=False),
         sa.Column("side", WORD, nullable=False),
-        sa.Column("version", WORD, nullable=True),
         sa.Column("fields", sa.JSON(), nullable=False),
         sa.Column("unread", sa.JSON(), nullable=False),
         sa.ForeignKeyConstraint(["connection", "link"], ["links.connection", "links.id"], name="snapshots_link"),

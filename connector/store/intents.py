@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, exists, or_, select, update
 
 from connector.errors import StoreError
-from connector.model import OPEN_INTENTS, Intent, IntentState, Op, Receipt, Side, Snapshot
+from connector.model import OPEN_INTENTS, Intent, IntentState, Op, Side, Snapshot
 from connector.store import rows
 from connector.store.database import chunks
 from connector.store.entries import NewHold, Settlement, States, Trouble
@@ -17,20 +17,19 @@ from connector.store.observing import record_facts
 from connector.store.schema import intents, snapshots
 from connector.store.showing import add_problem
 
-OPEN = [state.value for state in OPEN_INTENTS]
 CALLED = (IntentState.SENDING, IntentState.IN_DOUBT, IntentState.HELD)
 """States of an intent whose write may have landed."""
 
 
-class Outbox(Journaling):
-    def ready(self, now: datetime, limit: int, op: Op | None = None, side: Side | None = None) -> list[Intent]:
+class Intents(Journaling):
+    def ready(self, now: datetime, limit: int, side: Side | None = None) -> list[Intent]:
         """Intents that are due, parents before children, then in journal order; of each lane only its first open send."""
         before = intents.alias()
         # Two replies of one conversation: while the first is not certainly over, the second must not overtake it.
         waits = exists().where(
             before.c.connection == self.connection,
             before.c.lane == intents.c.lane,
-            before.c.state.in_(OPEN),
+            before.c.state.in_(rows.OPEN),
             before.c.op == Op.SEND.value,
             before.c.id < intents.c.id,
         )
@@ -45,8 +44,6 @@ class Outbox(Journaling):
             .order_by(intents.c.rank, intents.c.id)
             .limit(limit)
         )
-        if op is not None:
-            query = query.where(intents.c.op == op.value)
         if side is not None:
             query = query.where(intents.c.side == side.value)
         return [rows.intent_of(row) for row in self._rows(query)]
@@ -70,7 +67,7 @@ class Outbox(Journaling):
                 )
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
-        """The writes landed: intents done with their receipts, links, snapshots and accounts, all in one transaction.
+        """The writes landed: intents done with the records they made, links, snapshots and accounts, all in one transaction.
 
         The snapshots are laid over the stored ones, field by field: a write brings only its own lines.
         A link that clashes with another active one is not made; the write has happened all the same, so it is settled and
@@ -85,7 +82,6 @@ class Outbox(Journaling):
                 [
                     {
                         "state": IntentState.DONE.value,
-                        "receipt": rows.receipt_data(settlement.receipt),
                         "result": str(settlement.receipt.ref),
                         "error": None,
                         "ended_at": now,
@@ -93,7 +89,7 @@ class Outbox(Journaling):
                     for settlement in settlements
                 ],
             )
-            _, shown, clashes = self._link(db, [link for settlement in settlements for link in settlement.links])
+            shown, clashes = self._link(db, [link for settlement in settlements for link in settlement.links])
             for clash in clashes:
                 scope, _, _ = clash.partition(" ")
                 way_out = "Compare the two records and end the wrong link."
@@ -117,22 +113,17 @@ class Outbox(Journaling):
             merged[patch.link, patch.side] = patch if base is None else laid_over(base, patch)
         self._snap(db, list(merged.values()))
 
-    def requeue(self, ids: int | Collection[int], not_before: datetime | None, error: str | None) -> None:
+    def requeue(self, ids: Collection[int], not_before: datetime | None, error: str | None) -> None:
         """Certainly not written: ready again, not before this time (None: at once). Takes all of a failed call together."""
-        ids = [ids] if isinstance(ids, int) else list(ids)
         values = {"state": IntentState.READY.value, "not_before": not_before, "error": error}
         with self._writing() as db:
-            self._change(db, ids, OPEN_INTENTS, [values] * len(ids))
+            self._change(db, list(ids), OPEN_INTENTS, [values] * len(ids))
 
-    def doubt(self, id: int, error: str) -> None:
-        """It may have been written: only a probe or a person may say so."""
+    def doubt(self, ids: Collection[int], error: str) -> None:
+        """They may have been written: only a probe or a person may say so. Takes all of a failed call together."""
+        values = {"state": IntentState.IN_DOUBT.value, "error": error}
         with self._writing() as db:
-            self._change(
-                db,
-                [id],
-                (IntentState.SENDING, IntentState.IN_DOUBT),
-                [{"state": IntentState.IN_DOUBT.value, "error": error}],
-            )
+            self._change(db, list(ids), (IntentState.SENDING, IntentState.IN_DOUBT), [values] * len(ids))
 
     def hold_intent(self, id: int, error: str, hold: NewHold, states: States | None = None) -> None:
         """A person has to settle it; `states` is the new account of its message."""
@@ -222,15 +213,8 @@ class Outbox(Journaling):
             raise StoreError(f"The connection {self.connection} has no intent {id}.", "List its intents to find it.")
         return rows.intent_of(found[0])
 
-    def receipt(self, id: int) -> Receipt | None:
-        """What the other side answered; None unless the intent is done."""
-        with self._reading() as db:
-            data = db.scalar(select(intents.c.receipt).where(self._are([id])))
-        return None if data is None else rows.receipt_of(data)
-
 
 def laid_over(base: Snapshot, patch: Snapshot) -> Snapshot:
     """The fields of `patch` replace those of `base`, and so does whether they are still unread; the rest stands."""
     unread = {name for name in base.unread if name not in patch.fields} | set(patch.unread)
-    version = base.version if patch.version is None else patch.version
-    return replace(base, version=version, fields={**base.fields, **patch.fields}, unread=tuple(sorted(unread)))
+    return replace(base, fields={**base.fields, **patch.fields}, unread=tuple(sorted(unread)))
