@@ -69,7 +69,8 @@ class Entries:
     """A whole plan as the journal takes it: all of it or nothing.
 
     `facts` are records seen on the way that have become ours, `ended` is (link id, reason), `moved` (link id, new CRM ref, reason), `closed_holds` (hold id, choice, by, why).
-    `requeued` are intents that a person wants sent again, `dropped` (intent id, why) those that shall never go out.
+    `requeued` are intents that a person wants sent again, `dropped` (intent id, why) those that shall never go out,
+    `refused` (intent id, error) those that the other side said no to for good.
     `clean` holds the version the plan looked at: news that arrived since keeps the record dirty.
     """
 
@@ -85,6 +86,7 @@ class Entries:
     decisions: Sequence[DecisionRow] = ()
     requeued: Sequence[int] = ()
     dropped: Sequence[tuple[int, str]] = ()
+    refused: Sequence[tuple[int, str]] = ()
     clean: Mapping[Ref, str] = field(default_factory=dict)
     redo: Sequence[Ref] = ()
 

@@ -129,10 +129,6 @@ class Intents(Journaling):
         """A person has to settle it; `states` is the new account of its message."""
         self._end(id, {"state": IntentState.HELD.value, "error": error}, states, hold)
 
-    def refuse(self, id: int, error: str, states: States | None = None) -> None:
-        """The other side said no and will again."""
-        self._end(id, {"state": IntentState.REFUSED.value, "error": error, "ended_at": self._clock()}, states)
-
     def drop(self, id: int, why: str, states: States | None = None) -> None:
         """Not needed any more. Its key stays taken."""
         self._end(id, {"state": IntentState.DROPPED.value, "error": why, "ended_at": self._clock()}, states)
@@ -215,6 +211,11 @@ class Intents(Journaling):
 
 
 def laid_over(base: Snapshot, patch: Snapshot) -> Snapshot:
-    """The fields of `patch` replace those of `base`, and so does whether they are still unread; the rest stands."""
-    unread = {name for name in base.unread if name not in patch.fields} | set(patch.unread)
+    """The fields of `patch` replace those of `base`; the rest stands.
+
+    Two actors: we write Status, a person resolves it, we write a count. The next version on show is ours and shows both. It
+    confirms the lines of our last write only, so lines of an earlier one stop waiting to be read: from now on another value
+    in them is somebody's edit.
+    """
+    unread = patch.unread or tuple(name for name in base.unread if name not in patch.fields)
     return replace(base, fields={**base.fields, **patch.fields}, unread=tuple(sorted(unread)))

@@ -2,11 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, or_, select, update
 
 from connector.errors import StoreError
-from connector.model import Intent, IntentState, Kind, Link, Outcome, Ref, Side, Snapshot, State
+from connector.model import Intent, IntentState, Kind, Link, Op, Outcome, Ref, Side, Snapshot, State
 from connector.store import rows
 from connector.store.database import Scoped, chunks, insert, upsert
 from connector.store.entries import DecisionRow, Entries, NewHold, NewLink, States
@@ -58,6 +59,10 @@ class Journaling(Scoped):
         changes = [(id_, {"state": IntentState.READY.value, "not_before": None}) for id_ in entries.requeued] + [
             (id_, {"state": IntentState.DROPPED.value, "error": why, "ended_at": self._clock()})
             for id_, why in entries.dropped
+        ]
+        changes += [
+            (id_, {"state": IntentState.REFUSED.value, "error": error, "ended_at": self._clock()})
+            for id_, error in entries.refused
         ]
         for id_, values in changes:
             change = update(intents).where(
@@ -158,6 +163,7 @@ class Journaling(Scoped):
             return [], {}
         now = self._clock()
         new = [rows.intent_row(self.connection, action, self._token(), now) for action in entries.intents]
+        self._renew(db, new)
         db.execute(insert(db, intents).on_conflict_do_nothing(index_elements=["connection", "unique"]), new)
         found = {}
         for some in chunks(dict.fromkeys(row["unique"] for row in new)):
@@ -168,6 +174,31 @@ class Journaling(Scoped):
         journaled = [rows.intent_of(row) for row in found.values() if row["token"] in ours]
         ids = {row["unique"]: found[row["unique"]]["id"] for row in new}
         return sorted(journaled, key=lambda intent: intent.id), ids
+
+    def _renew(self, db: Connection, new: list[dict[str, Any]]) -> None:
+        """Gives a key of its own to an action whose key belongs to something that is over and cannot be doubled by it.
+
+        A key keeps one piece of news from being written down twice. It must not keep a value that went A, B, A from going
+        to B again, nor a write that was given up from being asked for once more. A send that was done keeps its key for ever.
+        """
+        for some in chunks(dict.fromkeys(row["unique"] for row in new)):
+            query = select(intents.c.unique, intents.c.state, intents.c.op).where(
+                intents.c.connection == self.connection, intents.c.unique.in_(some)
+            )
+            over = {
+                row.unique
+                for row in db.execute(query)
+                if row.state in (IntentState.DROPPED.value, IntentState.REFUSED.value)
+                or (row.state == IntentState.DONE.value and row.op != Op.SEND.value)
+            }
+            for row in new:
+                if row["unique"] in over:
+                    self._renamed(db, row["unique"], row["token"])
+
+    def _renamed(self, db: Connection, unique: str, token: str) -> None:
+        """The finished intent gives its key free and keeps it with a mark behind."""
+        mine = (intents.c.connection == self.connection, intents.c.unique == unique)
+        db.execute(update(intents).where(*mine).values(unique=f"{unique}#{token}"))
 
     def _set_states(self, db: Connection, states: States) -> None:
         groups = defaultdict(list)

@@ -118,6 +118,17 @@ class Reading(Scoped):
         unique = {row["id"]: row for row in found}
         return [rows.intent_of(unique[id_]) for id_ in sorted(unique)]
 
+    def being_created(self, kind: Kind) -> list[Ref]:
+        """The platform records of this kind whose CRM record is under way: written down, not yet made."""
+        query = select(intents.c.subject).where(
+            intents.c.connection == self.connection,
+            intents.c.kind == kind.value,
+            intents.c.side == Side.CRM.value,
+            intents.c.target.is_(None),
+            intents.c.state.in_(rows.OPEN),
+        )
+        return [Ref.parse(row["subject"]) for row in self._rows(query)]
+
     def known(self, refs: Iterable[Ref]) -> set[Ref]:
         """Those that have a fact, a link (active or ended), or are the target of an open intent."""
         wanted = list(refs)

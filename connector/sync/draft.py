@@ -1,11 +1,11 @@
 """A plan under construction: what the planners of the single kinds add to, and what they share. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as with_changes
 from typing import Any, Literal
 
-from connector.mapping.compiled import Compiled, FieldRule
+from connector.mapping.compiled import ABSENT, Compiled, FieldRule
 from connector.model import (
     Action,
     Fact,
@@ -40,7 +40,8 @@ class Standing:
 
 @dataclass
 class Draft:
-    """Collects one plan. The lists are those of `Entries`; `created_by` is the evidence of the persons being created."""
+    """Collects one plan. The lists are those of `Entries`; `created_by` is the evidence of the persons being created,
+    `written` the CRM records that this plan updates."""
 
     view: View
     mapping: Compiled
@@ -59,6 +60,7 @@ class Draft:
     decisions: list[DecisionRow] = field(default_factory=list)
     redo: list[Ref] = field(default_factory=list)
     waiting: set[Ref] = field(default_factory=set)
+    written: set[Ref] = field(default_factory=set)
     standings: dict[Ref, Standing] = field(default_factory=dict)
     done: set[tuple[Kind, Ref]] = field(default_factory=set)
 
@@ -75,9 +77,17 @@ class Draft:
             holds=self.holds,
             closed_holds=self.closed_holds,
             decisions=self.decisions,
-            clean={fact.ref: fact.version for fact in work if fact.ref not in self.waiting},
+            clean={ref: version for ref, version in self._looked_at(work) if ref not in self.waiting},
             redo=self.redo,
         )
+
+    def _looked_at(self, work: Sequence[Fact]) -> Iterator[tuple[Ref, str]]:
+        """The work, and the platform's parents that were planned because of it."""
+        for fact in work:
+            yield fact.ref, fact.version
+        for kind, ref in self.done:
+            if kind in (Kind.PERSON, Kind.IDENTITY, Kind.CONVERSATION) and ref in self.view.facts:
+                yield ref, self.view.facts[ref].version
 
     def first_visit(self, kind: Kind, subject: Ref) -> bool:
         """Whether the pair has not been planned in this draft; it counts as planned from now on."""
@@ -142,10 +152,16 @@ class Draft:
         if result.missing:
             return result
         crm_ref = link.crm if link else target
+        if link and result.to_crm and link.crm in self.written:
+            # Two personas of one contact: the second is decided when the first one's value stands in the CRM.
+            self.wait(source.ref, pair.subject, link.crm)
+            return result
+        self.written.update([link.crm] if link and result.to_crm else [])
         self._conflicts(kind, pair, result)
         writes = self._writes(kind, pair, result, source, crm_ref, object_, key, why)
         if link is None and target is not None:
-            self.facts += [with_changes(pair.crm, dirty=False)] if pair.crm else []
+            # One that the ledger knows may have news that another person's merge is still to see.
+            self.facts += [with_changes(pair.crm, dirty=False)] if pair.crm and target in self.view.found else []
             self.new_links[kind, pair.subject] = NewLink(kind, pair.subject, target, why, self._shown(pair, result))
         elif link is not None and result.news:
             self._advance(link, pair, result)
@@ -227,7 +243,8 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Linker:
-    """Answers link lines: the CRM id of the parent, a placeholder while it is being created, null where it has none."""
+    """Answers link lines: the CRM id of the parent, a placeholder while it is being created, null where the line is for
+    records of another object, ABSENT where the parent has no CRM record: then the line is left as it stands."""
 
     draft: Draft
     conversation: Ref | None
@@ -236,13 +253,15 @@ class Linker:
     def __call__(self, rule: FieldRule) -> Value:
         if rule.with_person:
             person = self._record(Kind.PERSON, self.person)
-            if person is None or (isinstance(person, Ref) and person.object != rule.with_person):
+            if person is None:
+                return ABSENT
+            if isinstance(person, Ref) and person.object != rule.with_person:
                 return None
         kind = Kind(str(rule.link))
         parent = self.person if kind is Kind.PERSON else self.conversation
         record = self._record(kind, parent)
         if record is None or parent is None:
-            return None
+            return ABSENT
         if isinstance(record, Ref):
             return None if rule.of and record.object != rule.of else record.id
         needs = (rule.with_person, self.person) if rule.with_person and self.person else None

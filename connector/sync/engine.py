@@ -103,9 +103,12 @@ class Engine:
         return accounts
 
     def approve(self) -> None:
-        """A person has looked at the plan of a changed mapping: every linked record is decided anew under it."""
-        self.ledger.approve(self.mapping.digest)
+        """A person has looked at the plan of a changed mapping: every linked record is decided anew under it, with the CRM's
+        records read once more, because the mapping may look at fields that were never read before."""
+        for links in self.ledger.all_links():
+            self.look_at([link.crm for link in links if link.kind in (Kind.PERSON, Kind.CONVERSATION)], Side.CRM)
         self.ledger.redo_linked()
+        self.ledger.approve(self.mapping.digest)
 
     def begin(self) -> None:
         """A new turn: the guards count from zero."""
@@ -191,7 +194,7 @@ class Engine:
         if chosen:
             seen += crm.fetch(chosen)
         found = {fact.ref: fact for fact in fold_all({}, tuple(seen), Side.CRM)}
-        view = replace(view, facts={**found, **view.facts})
+        view = replace(view, facts={**found, **view.facts}, found=frozenset(found.keys() - view.facts.keys()))
         return make_plan(view, work, self.mapping, self.name)
 
     def _view(self, work: Sequence[Fact], candidates: Mapping[Ref, list[Candidate]]) -> View:

@@ -105,12 +105,20 @@ def _refused(hold: Hold, choice: str, why: str, around: Around, closed: list[tup
     mine = _open(around.intent)
     if choice == "retry":
         states = _accounts(hold, State.OPEN, why) if mine else {}
-        redo = [] if mine else [hold.subject]
-        return Entries(closed_holds=closed, states=states, redo=redo, requeued=mine)
+        if mine and around.intent and _is_parent(around.intent):
+            return Entries(closed_holds=closed, states=states, requeued=mine)
+        # Decided anew with what both sides show now: what was refused may name a record that is gone.
+        given_up = [(id_, f"{why} (tried anew)") for id_ in mine]
+        return Entries(closed_holds=closed, states=states, redo=[hold.subject], dropped=given_up)
     states = _accounts(hold, State.FILTERED, why)
     if mine and around.intent and around.intent.action.target is None:
         states |= dict.fromkeys(around.messages, (State.FILTERED, f"{hold.subject} was given up. {why}"))
     return Entries(closed_holds=closed, states=states, dropped=[(id_, why) for id_ in (*mine, *_waiting(hold, around))])
+
+
+def _is_parent(intent: Intent) -> bool:
+    """Whether other writes wait for the record that this one makes."""
+    return intent.action.target is None and intent.action.kind in (Kind.PERSON, Kind.CONVERSATION)
 
 
 def _in_doubt(

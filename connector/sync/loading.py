@@ -47,6 +47,7 @@ def load_view(
         settled=ledger.settled_holds(refs),
         stats=ledger.stats(ref for ref, fact in facts.items() if fact.kind is Kind.CONVERSATION),
         candidates=candidates,
+        creating=list(ledger.facts(ledger.being_created(Kind.PERSON)).values()),
         unique=unique,
         trusted_times=trusted_times,
     )

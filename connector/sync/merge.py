@@ -53,6 +53,8 @@ class Values:
     crm: Value
     platform_base: Value = ABSENT
     crm_base: Value = ABSENT
+    exists: bool = True
+    """Whether the CRM record stands already; where it does, a field it was not asked for is unknown, not blank."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,19 @@ def merge(terms: Terms, values: Values, newer: Side | None = None, settled: str 
         return _keep(terms, "unchanged")
     if p_changed and c_changed:
         return _conflict(terms, values, newer, settled)
-    return _copy(terms, Side.PLATFORM if p_changed else Side.CRM, values, "changed on one side only")
+    source = Side.PLATFORM if p_changed else Side.CRM
+    if terms.rule is Rule.FILL_BLANK and not _may_fill(terms, source, values):
+        return _keep(terms, f"changed on the {source} side; only blanks are filled")
+    return _copy(terms, source, values, "changed on one side only")
+
+
+def _may_fill(terms: Terms, source: Side, values: Values) -> bool:
+    """Whether the receiving side is blank, or holds just what a one-way source gave it before."""
+    to_crm = source is Side.PLATFORM
+    there, given = (values.crm, values.platform_base) if to_crm else (values.platform, values.crm_base)
+    if there is ABSENT or is_blank(there):
+        return True
+    return terms.direction is not Direction.BOTH and given is not ABSENT and terms.same(there, given)
 
 
 def _unchanged(terms: Terms, now: Value, base: Value) -> bool:
@@ -126,6 +140,8 @@ def _first_contact(terms: Terms, values: Values, newer: Side | None, settled: st
         return _keep(terms, "first contact; neither side has a value")
     if p is ABSENT or is_blank(p):
         return _copy(terms, Side.CRM, values, "first contact; the platform side is blank", rule=FIRST)
+    if c is ABSENT and values.exists and terms.to_platform:
+        return _keep(terms, "first contact; the CRM's value has not been read yet")
     if c is ABSENT or is_blank(c):
         return _copy(terms, Side.PLATFORM, values, "first contact; the CRM side is blank", rule=FIRST)
     return _conflict(terms, values, newer, settled, "first contact; both sides have a value")

@@ -13,12 +13,14 @@ from connector.adapters.base import Adapter, Lookup, Probe, Write
 from connector.errors import AllowanceSpent, AuthError, RecordGone, Rejected, RemoteError, SchemaDrift, Transient
 from connector.mapping.compiled import Compiled
 from connector.model import (
+    Action,
     Fact,
     Fields,
     HoldType,
     Intent,
     IntentState,
     Kind,
+    Life,
     Observed,
     Op,
     Receipt,
@@ -33,10 +35,13 @@ from connector.sync.placeholders import Linked, Waiting, parents, resolve
 from connector.sync.recovery import Fate, fate_of_update
 from connector.sync.replies import outcome
 from connector.sync.settling import Landed, settlement
+from connector.sync.view import SETTLED_ITSELF
 
 FIRST_WAIT = timedelta(seconds=2)
 LONGEST_WAIT = timedelta(minutes=15)
 """Exponential waits between two attempts of one intent, when the system names none itself."""
+LOOK_WAIT = timedelta(seconds=30)
+"""Between two looks at a doubtful write, while the system does not answer them."""
 PARENT_WAIT = timedelta(minutes=5)
 """Until a child is tried again whose parent is not written yet; the parent's arrival wakes it at once, so this only covers
 one that never comes."""
@@ -75,6 +80,7 @@ class Outbox:
         self._mapping = mapping
         self._clock = clock
         self._progress = progress
+        self._resting: dict[Side, datetime] = {}
         self._troubled: set[Side] = set()
 
     def drain(self) -> Drained:
@@ -104,6 +110,8 @@ class Outbox:
         self._ledger.requeue([one.id for one in flying if one.action.op is Op.REMOVE], None, None)
         for side in Side:
             mine = [one for one in flying if one.action.side is side]
+            if side in self._resting and self._clock() < self._resting[side]:
+                continue
             try:
                 self._look_again([one for one in mine if one.action.op is Op.UPSERT])
                 for intent in mine:
@@ -112,6 +120,7 @@ class Outbox:
                 if mine:
                     self._ledger.solved(f"writing {side}")
             except RemoteError as error:
+                self._resting[side] = self._clock() + LOOK_WAIT
                 self._trouble(side, error)
 
     def recognise(self, seen: Iterable[Observed]) -> None:
@@ -126,13 +135,18 @@ class Outbox:
                 self._ledger.mark_sending([intent.id], self._clock())
             one = marked[token]
             self._settle([Landed(intent, Receipt(one.ref, True, one.fields), intent.action.fields)])
+            asked = self._ledger.open_holds([intent.action.source], HoldType.IN_DOUBT)
+            why = f"{one.ref} carries its marker: it was sent"
+            self._ledger.journal(Entries(closed_holds=[(hold.id, SETTLED_ITSELF, "connector", why) for hold in asked]))
 
     def next_due(self) -> datetime | None:
         """When the earliest intent that waits becomes due, or an in-doubt one can be probed."""
         times = [intent.not_before for intent in self._ledger.waiting() if intent.not_before]
         for intent in self._ledger.in_flight():
             if intent.tried_at:
-                times.append(intent.tried_at + self._adapters[intent.action.side].capabilities.lag)
+                side = intent.action.side
+                due = intent.tried_at + self._adapters[side].capabilities.lag
+                times.append(max(due, self._resting.get(side, due)))
         return min(times, default=None)
 
     def _next(self, stopped: set[Side]) -> list[Intent]:
@@ -148,7 +162,7 @@ class Outbox:
         return []
 
     def _write(self, batch: list[Intent], report: Drained) -> None:
-        resolved = self._resolve(batch)
+        resolved = self._resolve(self._current(batch))
         if not resolved:
             return
         intents = [intent for intent, _ in resolved]
@@ -178,21 +192,53 @@ class Outbox:
                 self._ledger.solved(f"writing {object_}")
         self._progress("written", len(landed))
 
+    def _current(self, batch: Sequence[Intent]) -> list[Intent]:
+        """Those of the batch that were decided with what both sides show now; the others are decided anew.
+
+        Two actors: a write waits because the CRM had the row locked; a person edits the same field, and we read that edit.
+        The write was decided without it, and sending it now would overwrite her.
+        """
+        updates = [one for one in batch if one.action.op is Op.UPSERT and one.action.kind is not Kind.REPLY]
+        updates = [one for one in updates if one.action.target]
+        facts = self._ledger.facts(ref for one in updates for ref in (one.action.target, one.action.subject) if ref)
+        stale = {
+            one.id
+            for one in updates
+            if any(ref in facts and facts[ref].dirty for ref in (one.action.target, one.action.subject) if ref)
+        }
+        for intent in batch:
+            if intent.id in stale:
+                redo = [intent.action.source, intent.action.subject]
+                self._ledger.journal(Entries(dropped=[(intent.id, "newer values were seen; decided anew")], redo=redo))
+        return [one for one in batch if one.id not in stale]
+
     def _send(self, intent: Intent, report: Drained) -> None:
         """Two actors: the platform stores our message and its answer is lost; we would send it again. So the row says
         `sending` before the call, and an unclear answer is looked into before anything is repeated."""
-        action = intent.action
+        action, fields = intent.action, self._as_asked(intent)
+        if fields is None:
+            self._ledger.drop(intent.id, "its author took it back before it was sent")
+            return
         self._ledger.mark_sending([intent.id], self._clock())
         try:
-            receipt = self._adapters[action.side].send(_as_write(intent, action.fields), intent.token)
+            receipt = self._adapters[action.side].send(_as_write(intent, fields), intent.token)
         except RemoteError as error:
             report.failed += 1
             self._failed([intent], error)
             if isinstance(error, AuthError | AllowanceSpent):
                 raise
             return
-        self._settle([Landed(intent, receipt, action.fields)])
+        self._settle([Landed(intent, receipt, fields)])
         report.done[action.side] += 1
+
+    def _as_asked(self, intent: Intent) -> Fields | None:
+        """What the reply says now: its author may have corrected it while it waited, or withdrawn it (None)."""
+        rules, reply = self._mapping.replies, self._ledger.facts([intent.action.source]).get(intent.action.source)
+        if rules is None or reply is None:
+            return intent.action.fields
+        if reply.life is not Life.LIVE or not rules.wanted(reply.fields):
+            return None
+        return {**intent.action.fields, "text": rules.body(reply.fields)}
 
     def _probe(self, intent: Intent) -> None:
         """After the longest time a sent message may stay invisible, look for our marker in the conversation."""
@@ -208,10 +254,11 @@ class Outbox:
         else:
             question = "It cannot be told whether this reply was sent. Look at the conversation, then decide."
             details = {"text": intent.action.fields.get("text"), "conversation": str(intent.action.target)}
+            # Told first: were the hold first and the process to die, the record in the CRM would say "queued" for ever.
+            self._ledger.journal(Entries(intents=self._told(intent, "held", question)))
             self._ledger.hold_intent(
                 intent.id, "in doubt", NewHold(HoldType.IN_DOUBT, intent.action.source, question, details)
             )
-            self._tell(intent, "held", question)
 
     def _look_again(self, intents: Sequence[Intent]) -> None:
         """What became of updates and creations whose answer never came: all of them looked up in as few calls as it takes."""
@@ -239,7 +286,9 @@ class Outbox:
             before = facts.get(now.ref)
             fate = Fate.LANDED if intent.action.target is None else fate_of_update(fields, before, now)
             if fate is Fate.LANDED:
-                landed.append(Landed(intent, Receipt(now.ref, False, now.fields), fields))
+                # A record made by us and edited since shows a person's values: those are no read-back of ours.
+                shows = now.fields if intent.action.target or now.ours else None
+                landed.append(Landed(intent, Receipt(now.ref, False, shows), fields))
             elif fate is Fate.NEVER_SENT:
                 absent.append(intent.id)
             else:
@@ -256,16 +305,31 @@ class Outbox:
         """Each intent with the ids of its parents; those whose parent is not written yet are put back to wait."""
         linked = self._linked(batch)
         resolved: list[tuple[Intent, dict[str, object]]] = []
-        waiting: list[int] = []
+        waiting: list[tuple[Intent, Ref]] = []
         for intent in batch:
             fields = resolve(intent.action.fields, linked)
             if isinstance(fields, Waiting):
-                waiting.append(intent.id)
+                waiting.append((intent, fields.parent))
             else:
                 resolved.append((intent, fields))
         if waiting:
-            self._ledger.requeue(waiting, self._clock() + PARENT_WAIT, "waits for its person or conversation")
+            self._wait_for_parents(waiting)
         return resolved
+
+    def _wait_for_parents(self, waiting: Sequence[tuple[Intent, Ref]]) -> None:
+        """Put back until the parent is written. Where none is coming any more it is decided anew.
+
+        Two actors: we make a contact and stop before her messages are written; a CRM user deletes the contact. Nobody will
+        ever write the parent that the messages wait for.
+        """
+        open_ = self._ledger.open_intents({parent for _, parent in waiting})
+        coming = {one.action.subject for one in open_ if one.action.side is Side.CRM and not one.action.target}
+        later = [intent.id for intent, parent in waiting if parent in coming]
+        self._ledger.requeue(later, self._clock() + PARENT_WAIT, "waits for its person or conversation")
+        lost = [intent for intent, parent in waiting if parent not in coming]
+        redo = [ref for intent in lost for ref in (intent.action.source, intent.action.subject)]
+        why = "what it hangs on will not be written any more; decided anew"
+        self._ledger.journal(Entries(dropped=[(intent.id, why) for intent in lost], redo=redo))
 
     def _linked(self, batch: Sequence[Intent]) -> Linked:
         wanted = {ref for intent in batch for _, ref in parents(intent.action.fields)}
@@ -320,8 +384,10 @@ class Outbox:
         """A no that stays a no. A reply is told to be failed where it was written; anything else is held for a person."""
         action = intent.action
         if action.op is Op.SEND:
-            self._ledger.refuse(intent.id, str(error))
-            self._tell(intent, "failed", error.detail)
+            told = self._told(intent, "failed", error.detail)
+            self._ledger.journal(Entries(intents=told, refused=[(intent.id, str(error))]))
+            return
+        if action.target is None and self._lost_parents(intent):
             return
         if action.kind is Kind.PERSON and action.target is None and error.others:
             self._doubtful(intent, error)
@@ -332,7 +398,9 @@ class Outbox:
             "others": list(error.others),
             "target": str(action.target) if action.target else action.object,
         }
-        hold = NewHold(HoldType.REFUSED, action.subject, f"{action.kind} was refused: {error}", details)
+        hold = NewHold(
+            HoldType.REFUSED, action.subject, f"{action.kind} was refused: {error}", details, action.side.value
+        )
         states = {}
         if action.kind is Kind.MESSAGE:
             states[action.subject] = (State.HELD, f"refused: {error.code}")
@@ -360,10 +428,29 @@ class Outbox:
         messages = self._ledger.children(threads, Kind.MESSAGE, [State.OPEN])
         self._ledger.journal(Entries(states=dict.fromkeys(messages, (State.HELD, why))))
 
-    def _tell(self, intent: Intent, fate: str, error: str) -> None:
-        """Write the fate of a reply that did not leave onto the CRM record that asked for it."""
-        if self._mapping.replies:
-            self._ledger.journal(Entries(intents=[outcome(self._mapping.replies, intent.action.source, fate, error)]))
+    def _told(self, intent: Intent, fate: str, error: str) -> list[Action]:
+        """The write that tells the fate of a reply that did not leave, on the CRM record that asked for it."""
+        return [outcome(self._mapping.replies, intent.action.source, fate, error)] if self._mapping.replies else []
+
+    def _lost_parents(self, intent: Intent) -> bool:
+        """Whether a new record was refused because what it hangs on was merged or deleted; then it is decided anew.
+
+        Two actors: a CRM user merges two contacts; a message's record, decided a moment before, still names the loser.
+        """
+        action = intent.action
+        facts = self._ledger.facts([action.subject])
+        above = {Ref.parse(fact.fields["person"]) for fact in facts.values() if fact.fields.get("person")}
+        above |= {fact.parent for fact in facts.values() if fact.parent}
+        above |= {fact.parent for fact in self._ledger.facts(above).values() if fact.parent}
+        records = sorted({link.crm for link in self._ledger.links_of(above, active=True) if link.platform in above})
+        seen = self._adapters[action.side].fetch(records) if records else []
+        if all(one.life is Life.LIVE for one in seen):
+            return False
+        known = self._ledger.facts([one.ref for one in seen])
+        news = [fact for one in seen if (fact := fold(known.get(one.ref), one, action.side))]
+        dropped = [(intent.id, "what it hangs on is gone; decided anew")]
+        self._ledger.journal(Entries(facts=news, dropped=dropped, redo=[action.source, action.subject, *above]))
+        return True
 
     def _trouble(self, what: str, error: RemoteError) -> None:
         """`what` is the side that cannot be written to, or the object whose mapping does not fit any more."""

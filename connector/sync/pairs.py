@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from connector.mapping.compiled import ABSENT, FieldRule
 from connector.mapping.lenses import is_blank
@@ -12,6 +13,9 @@ from connector.sync.merge import Merged, Terms, Values, merge
 LinkValue = Callable[[FieldRule], Value]
 Settled = Callable[[str, Value, Value], str | None]
 Reserved = Callable[[str, Value], str | None]
+
+UNIQUE: Final = "unique"
+"""Stands in the place of a rule where a value stays away because the platform allows it once."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ def merge_pair(rules: Sequence[FieldRule], pair: Pair) -> Result:
         if rule.platform and merged.to_platform is not ABSENT:
             why = pair.reserved(rule.platform, merged.to_platform)
             if why:
-                decision = Decision(rule.name, Outcome.KEEP, "unique", why, decision.value)
+                decision = Decision(rule.name, Outcome.KEEP, UNIQUE, why, decision.value)
                 merged = Merged(decision)
         if merged.to_crm is not ABSENT:
             to_crm[rule.crm] = rule.to_crm(merged.to_crm, crm_fields.get(rule.crm), pair.names)
@@ -86,7 +90,7 @@ def merge_pair(rules: Sequence[FieldRule], pair: Pair) -> Result:
             held.append((decision, values.platform, values.crm))
             _set(after, rule.name, values.platform_base, values.crm_base)
             continue
-        if decision.outcome is not Outcome.KEEP or decision.conflict:
+        if decision.outcome is not Outcome.KEEP or decision.conflict or decision.rule == UNIQUE:
             decisions.append(decision)
         _set(
             after,
@@ -137,11 +141,17 @@ def _values(rule: FieldRule, pair: Pair, crm_fields: Fields, read_back: frozense
     else:
         platform = rule.from_platform(pair.platform, pair.names)
         crm = rule.from_crm(crm_fields) if pair.crm else ABSENT
+        missing = platform == rule.default and is_blank(pair.platform.get(rule.platform or ""))
+        told_first = pair.platform_snapshot is None and pair.crm_snapshot is not None
+        if rule.default is not None and missing and not told_first and crm is not ABSENT and not is_blank(crm):
+            # A default stands in for a missing value; it never takes the place of a real one. Only the word that asked for a
+            # reply (Queued) is replaced, once, when the fate of the reply is told for the first time.
+            platform = None
     platform_base = _base(pair.platform_snapshot, rule.name)
     crm_base = _base(pair.crm_snapshot, rule.name)
     if rule.name in read_back and crm is not ABSENT:
         crm_base = crm
-    return Values(platform, crm, platform_base, crm_base)
+    return Values(platform, crm, platform_base, crm_base, pair.exists)
 
 
 def _read_back(pair: Pair) -> frozenset[str]:

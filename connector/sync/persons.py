@@ -27,8 +27,9 @@ def plan_person(draft: Draft, fact: Fact) -> None:
         if draft.view.hold(HoldType.IDENTITY, fact.ref) or binding(draft, fact.ref):
             place_person(draft, fact.ref)
         return
-    if not draft.first_visit(Kind.PERSON, fact.ref) or draft.busy(fact.ref, link.crm):
+    if not draft.first_visit(Kind.PERSON, fact.ref):
         return
+    # Before the busy check: a refused write can be held for days, and a deletion or merge in the CRM must not wait for it.
     if fact.life is not Life.LIVE:
         draft.ended.append((link.id, f"{fact.life} on the platform"))
         return
@@ -39,6 +40,8 @@ def plan_person(draft: Draft, fact: Fact) -> None:
     if crm and crm.life is Life.GONE:
         draft.ended.append((link.id, "deleted in the CRM"))
         return
+    if draft.busy(fact.ref, link.crm):
+        return
     _merge(draft, fact, crm, link=link)
     plan_identities(draft, fact)
 
@@ -46,9 +49,13 @@ def plan_person(draft: Draft, fact: Fact) -> None:
 def follow(draft: Draft, link: Link, winner: Ref) -> None:
     """Two actors: a CRM user merges two contacts (or converts a lead); a message arrives for the loser. The link moves to
     the winner, so the message lands there and the loser is never made again. The pair is merged anew once the winner has
-    been read: what the loser showed says nothing about the winner, whose empty labels would look like removed ones."""
+    been read: what the loser showed says nothing about the winner, whose empty labels would look like removed ones. Only of
+    one-way lines it is remembered, because what they gave to the platform is ours to replace."""
     draft.moved[link.id] = (winner, f"{link.crm} became {winner}")
-    draft.snapshots.append(Snapshot(link.id, Side.CRM, {}))
+    given = {rule.name for rule in draft.mapping.persons.fields if not rule.to_crm_allowed}
+    shown = draft.view.snapshot(link, Side.CRM)
+    kept = {name: value for name, value in (shown.fields if shown else {}).items() if name in given}
+    draft.snapshots.append(Snapshot(link.id, Side.CRM, kept))
     draft.redo.append(link.platform)
     draft.wait(link.platform)
 
@@ -97,9 +104,9 @@ def _place(draft: Draft, person: Ref) -> Standing:
         return _linked_place(draft, link, person)
     fact = view.facts.get(person)
     if fact is None or fact.life is not Life.LIVE:
-        return Standing(blocked=(State.HELD, f"{person} is not to be found on the platform"))
+        return Standing(blocked=(State.HELD, f"{person} is not to be found on the platform"), waits=fact is None)
     if person in view.busy:
-        hold = view.hold(HoldType.REFUSED, person) or view.hold(HoldType.IDENTITY, person)
+        hold = view.hold(HoldType.REFUSED, person, Side.CRM.value) or view.hold(HoldType.IDENTITY, person)
         return Standing(planned=True) if hold is None else Standing(planned=True, blocked=(State.HELD, _held(hold)))
     takes, rule = passes(draft.mapping.persons.filters, fact.fields)
     if not takes:
@@ -120,7 +127,8 @@ def _settle_or_match(draft: Draft, fact: Fact) -> Standing:
     ended = draft.view.ended(Kind.PERSON, fact.ref)
     if ended:
         return _deleted(draft, fact.ref, ended)
-    if _evidence(draft, fact) & draft.created_by:
+    created_by = draft.created_by.union(*(_evidence(draft, one) for one in draft.view.creating if one.ref != fact.ref))
+    if _evidence(draft, fact) & created_by:
         draft.wait(fact.ref)
         return Standing(waits=True)
     candidates = draft.view.candidates.get(fact.ref)
@@ -233,6 +241,8 @@ def _reserved(draft: Draft, fact: Fact, crm: Ref | None, link: Link | None) -> R
         if name not in unique or is_blank(value):
             return None
         shown = draft.view.shown_by(name, value) - {fact.ref}
+        if not is_blank(fact.fields.get(name)):
+            return PRIMARY.format(min(shown)) if shown else None
         having = {
             one.platform for one in mates if (mate := draft.view.facts.get(one.platform)) and mate.fields.get(name)
         }

@@ -46,6 +46,10 @@ def lookups_needed(view: View, work: Sequence[Fact], mapping: Compiled, connecti
             scene = setting(draft, fact)
             if admits(draft, scene)[0]:
                 wanted += [ref for ref in (scene.person, scene.conversation and scene.conversation.parent) if ref]
+        elif fact.kind is Kind.CONVERSATION:
+            threads = [fact.ref, *(link.platform for link in view.links_on(fact.ref))]
+            linked = [view.facts[ref] for ref in threads if ref in view.facts and view.link(Kind.CONVERSATION, ref)]
+            wanted += [thread.parent for thread in linked if thread.parent]
         elif (
             fact.side is Side.PLATFORM
             and fact.kind is Kind.PERSON

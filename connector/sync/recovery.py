@@ -26,4 +26,6 @@ def fate_of_update(fields: dict[str, object], before: Fact | None, now: Observed
     old = {name: before.fields.get(name) for name in shown} if before else {}
     if shown == old:
         return Fate.NEVER_SENT
-    return Fate.LANDED if now.ours and shown else Fate.OVERTAKEN
+    # The last writer is us, though it may have been an earlier write of ours, as the system reformatted it. Nobody wrote
+    # after us, so sending again harms nobody.
+    return Fate.NEVER_SENT if now.ours and shown else Fate.OVERTAKEN

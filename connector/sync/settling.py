@@ -111,4 +111,5 @@ def _fact(landed: Landed, facts: Mapping[Ref, Fact]) -> Fact:
     known = facts.get(receipt.ref)
     if known is None:
         return Fact(receipt.ref, action.side, action.kind, shown, "", dirty=False)
-    return replace(known, fields={**known.fields, **shown})
+    # Whose version it is, is not known until it is read: the old version's author must not confirm the new values.
+    return replace(known, fields={**known.fields, **shown}, ours=None)

@@ -121,6 +121,9 @@ def plan_conversation(draft: Draft, conversation: Fact, *, wanted: bool = False)
     if link and crm and crm.life is not Life.LIVE:
         draft.ended.append((link.id, f"{crm.life} in the CRM"))
         return False
+    if place_person(draft, conversation.parent).waits:
+        draft.wait(conversation.ref)
+        return True
     derived = _derived(draft, conversation)
     nearby = around(draft, conversation.parent, conversation)[1:]
     space = names(conversation, nearby, connection=draft.connection, derived=derived)
@@ -153,10 +156,12 @@ def _bring_in(draft: Draft, scene: Setting) -> None:
         return
     if scene.person is None or scene.conversation is None:
         draft.states[message.ref] = (State.HELD, "its conversation is not to be found on the platform")
+        draft.wait(message.ref)
         return
     place = place_person(draft, scene.person)
     if place.waits:
         draft.wait(message.ref)
+        draft.states.update({message.ref: place.blocked} if place.blocked else {})
         return
     if place.blocked:
         draft.states[message.ref] = place.blocked

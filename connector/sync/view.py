@@ -18,7 +18,8 @@ class View:
 
     `busy` are refs with an open intent: nothing is planned on them until it is settled, so that a plan never builds on a
     value that is just being written. `candidates` are the CRM records found for persons without a link; a person that is
-    missing there was not looked up. `unique` are the platform's person fields that no two persons may share.
+    missing there was not looked up. `found` are the CRM records among `facts` that the ledger does not know yet, `creating`
+    the persons with a CRM record under way from an earlier plan. `unique` are the platform's person fields that no two persons may share.
     """
 
     facts: Mapping[Ref, Fact]
@@ -29,6 +30,8 @@ class View:
     settled: Iterable[Hold] = ()
     stats: Mapping[Ref, ConversationStats] = field(default_factory=dict)
     candidates: Mapping[Ref, list[Candidate]] = field(default_factory=dict)
+    found: frozenset[Ref] = frozenset()
+    creating: Iterable[Fact] = ()
     unique: frozenset[str] = frozenset()
     trusted_times: frozenset[Kind] = frozenset()
 

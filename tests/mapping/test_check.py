@@ -261,6 +261,16 @@ def test_a_lead_needs_what_the_crm_requires_of_it(small):
     assert found(small, crm) == []
 
 
+def test_evidence_is_looked_for_on_leads_too(small):
+    lead = small.replace("also: [Lead]", "also: []").replace(
+        "  fields:\n    - {crm: LastName",
+        "  nobody: lead\n  lead:\n    key: {field: Key__c, template: '{connection}:{id}'}\n  fields:\n    - {crm: LastName",
+    )
+    crm = {**CRM, "Lead": info("Lead", *(field for field in PEOPLE if field.name != "Email"))}
+    assert any("evidence[0].crm: Lead has no field Email." in line for line in found(lead, crm))
+    assert found(lead) == []
+
+
 def test_evidence_in_a_record_of_its_own_is_looked_up_there(small):
     through = small.replace(
         "crm: [Email], compare: email", "through: {object: Ident__c, field: Key__c, person: [Contact__c]}"

@@ -155,6 +155,12 @@ def test_lines_of_persons_hold_for_their_object_only(small):
     assert [rule.crm for rule in persons.on("Lead")] == ["LastName", "Phone"]
 
 
+def test_persons_in_an_object_that_the_mapping_no_longer_names_keep_the_common_lines(small):
+    persons = compile_mapping(parse_mapping(small), Context()).persons
+    assert "Account" not in persons.objects
+    assert persons.on("Account") == tuple(rule for rule in persons.fields if rule.of is None) != ()
+
+
 def test_a_lead_has_lines_of_its_own(small):
     lead = small.replace(
         "  fields:\n    - {crm: LastName",

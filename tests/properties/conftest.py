@@ -1,4 +1,4 @@
-"""Makes `memory_world` importable; the budget of the random runs comes from CONNECTOR_FUZZ (seconds are roughly 20 at 1)."""
+"""Makes `memory_world` importable; CONNECTOR_FUZZ is the budget of the random runs, about 20 seconds at 1."""
 
 import os
 import sys
@@ -36,10 +36,11 @@ def store(tmp_path_factory: pytest.TempPathFactory, clock: Clock) -> Iterator[St
 
 @pytest.fixture(scope="session")
 def budget() -> settings:
-    """How long the state machine looks for trouble."""
+    """How long the state machine looks for trouble: always the same runs in CI, new ones with CONNECTOR_FUZZ above 1."""
     return settings(
         settings.get_profile("sync"),
-        max_examples=max(5, int(40 * FUZZ)),
+        max_examples=max(5, int(20 * FUZZ)),
+        derandomize=FUZZ <= 1,
         stateful_step_count=30,
         phases=PHASES,
     )

@@ -24,7 +24,9 @@ CRM_OBJECTS = {
         "Contact", Kind.PERSON, ["Name", "Email", "Phone", "City", "Company", "Language", "Labels", "Rating", KEY]
     ),
     "Identity": memory_object("Identity", Kind.IDENTITY, ["Contact", "Handle", KEY], parent="Contact"),
-    "Thread": memory_object("Thread", Kind.CONVERSATION, ["Contact", "Status", "Labels", "Count", KEY], parent="Contact"),
+    "Thread": memory_object(
+        "Thread", Kind.CONVERSATION, ["Contact", "Status", "Labels", "Count", KEY], parent="Contact"
+    ),
     "Task": memory_object(
         "Task", Kind.MESSAGE, ["Subject", "Description", "Contact", "Thread", "State", KEY], parent="Contact"
     ),
@@ -99,7 +101,9 @@ class CompleteAdapter(MemoryAdapter):
         seen = super()._observed(record, version)
         if self.side is Side.PLATFORM or version.life is not Life.LIVE:
             return seen
-        return replace(seen, fields=dict.fromkeys(self.world.objects[record.ref.object].info.fields) | dict(seen.fields))
+        return replace(
+            seen, fields=dict.fromkeys(self.world.objects[record.ref.object].info.fields) | dict(seen.fields)
+        )
 
 
 def crm_reformats(_object: str, fields: Fields) -> Fields:

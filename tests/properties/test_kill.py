@@ -13,8 +13,8 @@ from connector.model import Life, Side
 from connector.store.store import Store
 
 RUNS = itertools.count()
-STRIDE = max(1, round(6 / float(os.environ.get("CONNECTOR_FUZZ", "1"))))
-"""Every sixth effect in an ordinary run, every one with CONNECTOR_FUZZ=6."""
+STRIDE = max(1, round(12 / float(os.environ.get("CONNECTOR_FUZZ", "1"))))
+"""Every twelfth effect in an ordinary run, every one with CONNECTOR_FUZZ=12."""
 SENT_AT = "2026-03-02T09:00:00Z"
 
 

@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from memory_world import LATE, Clock, Worlds
 from promises import check, every_written_value_was_typed, same
 
+from connector.adapters.memory import Fault
 from connector.mapping.lenses import is_blank
 from connector.mapping.model import Blank, Rule
 from connector.model import HoldType, Kind, Ref, Side, Value
@@ -174,9 +175,7 @@ class TwoSides(RuleBasedStateMachine):
 
     # ---- people in the CRM
 
-    @rule(
-        email=st.sampled_from([*EMAILS, "ANN@x.example", None]), phone=st.sampled_from([*PHONES, "0612345678", None])
-    )
+    @rule(email=st.sampled_from([*EMAILS, "ANN@x.example", None]), phone=st.sampled_from([*PHONES, "0612345678", None]))
     def contact_is_added(self, email: str | None, phone: str | None) -> None:
         contact = self.worlds.crm.add("Contact", {"Name": "Ann", "Email": email, "Phone": phone})
         for field, value in {"Name": "Ann", "Email": email, "Phone": phone}.items():
@@ -309,5 +308,3 @@ class TwoSides(RuleBasedStateMachine):
 
 def test_promises_hold_whatever_people_and_networks_do(store: Store, clock: Clock, budget: settings) -> None:
     run_state_machine_as_test(type("Run", (TwoSides,), {"store": store, "clock": clock}), settings=budget)
-
-

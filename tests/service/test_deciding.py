@@ -216,7 +216,11 @@ def test_the_problems_of_all_mappings_are_told_together(tmp_path):
 
 def test_a_mapping_that_was_written_for_other_systems_is_refused_at_its_lines(tmp_path):
     (tmp_path / "secret").write_text("x")
-    text = FULL.read_text().replace("platform: chatwoot", "platform: intercom", 1).replace("crm: salesforce", "crm: zoho", 1)
+    text = (
+        FULL.read_text()
+        .replace("platform: chatwoot", "platform: intercom", 1)
+        .replace("crm: salesforce", "crm: zoho", 1)
+    )
     (tmp_path / "a.yaml").write_text(text)
     config = CONFIG.format(first=CONNECTION.format(name="one", mapping="a.yaml"), second="")
     (tmp_path / "config.yaml").write_text(config)

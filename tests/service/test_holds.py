@@ -126,11 +126,17 @@ def test_a_conflict_makes_the_pair_due():
     assert entries == Entries(closed_holds=[(1, "crm", "sam", "because")], redo=[CONVERSATION])
 
 
-def test_retry_sends_the_refused_write_again():
+def test_retry_decides_a_refused_write_anew_with_what_both_sides_show_now():
     message = intent(kind=Kind.MESSAGE, subject=MESSAGE)
     entries = decided(hold(HoldType.REFUSED, MESSAGE), "retry", intent=message)
-    assert entries.requeued == (1,)
+    assert (entries.requeued, [id_ for id_, _ in entries.dropped], entries.redo) == ((), [1], [MESSAGE])
     assert entries.states == {MESSAGE: (State.OPEN, "sam decided: because")}
+
+
+@pytest.mark.parametrize("kind", [Kind.PERSON, Kind.CONVERSATION])
+def test_retry_sends_a_refused_parent_again_because_others_wait_for_it(kind):
+    entries = decided(hold(HoldType.REFUSED), "retry", intent=intent(kind=kind))
+    assert (entries.requeued, list(entries.dropped)) == ((1,), [])
 
 
 def test_retry_without_a_write_plans_the_record_again():

@@ -70,7 +70,7 @@ def test_while_the_first_reply_is_not_over_the_second_waits(ledger, make, planne
 
 ENDS = {
     "done": lambda ledger, intent, make: ledger.settle([make.settlement(intent, "x")]),
-    "refused": lambda ledger, intent, make: ledger.refuse(intent.id, "blocked"),
+    "refused": lambda ledger, intent, make: ledger.journal(Entries(refused=[(intent.id, "blocked")])),
     "dropped": lambda ledger, intent, make: ledger.drop(intent.id, "withdrawn"),
 }
 
@@ -153,10 +153,10 @@ def test_two_writes_of_one_pair_keep_each_others_lines_in_either_order(ledger, m
     [
         (Snapshot(1, Side.CRM, {}), Snapshot(1, Side.CRM, {"a": 1, "b": 2}, ("a", "b"))),
         (Snapshot(1, Side.CRM, {"a": 9}), Snapshot(1, Side.CRM, {"a": 9, "b": 2}, ("b",))),
-        (Snapshot(1, Side.CRM, {"c": None}, ("c",)), Snapshot(1, Side.CRM, {"a": 1, "b": 2, "c": None}, ("a", "b", "c"))),
-        (Snapshot(1, Side.CRM, {"a": 9}, ("a",)), Snapshot(1, Side.CRM, {"a": 9, "b": 2}, ("a", "b"))),
+        (Snapshot(1, Side.CRM, {"c": None}, ("c",)), Snapshot(1, Side.CRM, {"a": 1, "b": 2, "c": None}, ("c",))),
+        (Snapshot(1, Side.CRM, {"a": 9}, ("a",)), Snapshot(1, Side.CRM, {"a": 9, "b": 2}, ("a",))),
     ],
-    ids=["nothing new", "read back: no longer unread", "a new line, not yet read", "written again: unread"],
+    ids=["nothing new", "read back: no longer unread", "a new write: only its lines wait", "written again: unread"],
 )  # fmt: skip
 def test_a_snapshot_laid_over_another_changes_its_own_lines_only(patch, result):
     assert laid_over(Snapshot(1, Side.CRM, {"a": 1, "b": 2}, ("a", "b")), patch) == result
@@ -234,14 +234,16 @@ def test_a_held_intent_opens_a_hold_about_it(ledger, make, sending):
     assert ledger.account().reasons == {(State.HELD, "refused"): 1}
 
 
-@pytest.mark.parametrize("end", ["refuse", "drop"])
-def test_refused_and_dropped_intents_keep_their_reason_and_their_key(ledger, make, sending, end):
+@pytest.mark.parametrize("end", ["refused", "dropped"])
+def test_refused_and_dropped_intents_keep_their_reason_and_may_be_asked_for_again(ledger, make, sending, end):
     ledger.record([make.message("a")])
     (intent,) = sending(make.action("a"))
-    getattr(ledger, end)(intent.id, "because", {make.message("a").ref: (State.HELD, "because")})
+    states = {make.message("a").ref: (State.HELD, "because")}
+    ledger.journal(Entries(states=states, **{end: [(intent.id, "because")]}))
     over = ledger.intent(intent.id)
-    assert (over.state.value, over.error) == ({"refuse": "refused", "drop": "dropped"}[end], "because")
-    assert ledger.journal(Entries(intents=[make.action("a")])) == []
+    assert (over.state.value, over.error) == (end, "because")
+    (again,) = ledger.journal(Entries(intents=[make.action("a")]))
+    assert (again.state, again.id == intent.id) == (IntentState.READY, False)
     assert ledger.account().states[State.HELD] == 1
 
 
@@ -249,7 +251,6 @@ CHANGES = {
     "requeue": lambda ledger, id_, subject: ledger.requeue([id_], None, None),
     "doubt": lambda ledger, id_, subject: ledger.doubt([id_], "x"),
     "hold": lambda ledger, id_, subject: ledger.hold_intent(id_, "x", NewHold(subject=subject, **HOLD)),
-    "refuse": lambda ledger, id_, subject: ledger.refuse(id_, "x"),
     "drop": lambda ledger, id_, subject: ledger.drop(id_, "x"),
 }
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from connector.errors import StoreError
-from connector.model import Decision, HoldType, IntentState, Kind, Outcome, Side, Snapshot, State
+from connector.model import Decision, HoldType, IntentState, Kind, Op, Outcome, Side, Snapshot, State
 from connector.store.entries import DecisionRow, Entries, NewHold
 
 
@@ -25,12 +25,18 @@ def test_tokens_are_twenty_hex_digits_and_differ(ledger, make):
     assert all(re.fullmatch("[0-9a-f]{20}", token) for token in tokens)
 
 
-def test_a_key_that_the_journal_knows_is_skipped_for_ever(ledger, make, sending):
-    (done,) = sending(make.action("a"))
-    ledger.settle([make.settlement(done, "x")])
+def test_a_key_that_is_under_way_is_skipped(ledger, make):
+    ledger.journal(Entries(intents=[make.action("a")]))
     journaled = ledger.journal(Entries(intents=[make.action("a", fields={"other": 1}), make.action("b")]))
     assert [intent.action.unique for intent in journaled] == ["b"]
-    assert ledger.intent(done.id).action.fields == {"Subject": "Message a"}
+
+
+def test_an_update_that_was_done_may_be_asked_for_again_and_a_send_never(ledger, make, sending):
+    update, send = sending(make.action("a"), make.action("s", op=Op.SEND, lane="thread"))
+    ledger.settle([make.settlement(update, "x"), make.settlement(send, "y")])
+    journaled = ledger.journal(Entries(intents=[make.action("a"), make.action("s", op=Op.SEND, lane="thread")]))
+    assert [intent.action.unique for intent in journaled] == ["a"]
+    assert ledger.intent(update.id).state is IntentState.DONE
 
 
 def test_a_key_twice_in_one_plan_makes_one_intent(ledger, make):

@@ -103,7 +103,7 @@ def test_intents_that_are_over_are_not_open(ledger, make, planned, sending):
     done, refused = sending(make.action("a"), make.action("b"))
     (dropped,) = planned(make.action("c"))
     ledger.settle([make.settlement(done, "a")])
-    ledger.refuse(refused.id, "no")
+    ledger.journal(Entries(refused=[(refused.id, "no")]))
     ledger.drop(dropped.id, "not needed")
     assert ledger.open_intents(intent.action.subject for intent in (done, refused, dropped)) == []
 

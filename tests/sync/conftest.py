@@ -60,10 +60,14 @@ class Rows:
         return ref
 
     def conversation(self, person: Ref, id_: str = "t1", **fields: Any) -> Ref:
-        return self.put(Side.PLATFORM, "conversation", id_, person, **{"network": "instagram", "status": "open", **fields})
+        return self.put(
+            Side.PLATFORM, "conversation", id_, person, **{"network": "instagram", "status": "open", **fields}
+        )
 
     def message(self, conversation: Ref, id_: str = "m1", **fields: Any) -> Ref:
-        return self.put(Side.PLATFORM, "message", id_, conversation, **{"direction": "inbound", "text": "hello", **fields})
+        return self.put(
+            Side.PLATFORM, "message", id_, conversation, **{"direction": "inbound", "text": "hello", **fields}
+        )
 
     def crm(self, object_: str, id_: str, **fields: Any) -> Ref:
         return self.put(Side.CRM, object_, id_, **fields)
@@ -95,7 +99,9 @@ class Rows:
         self.facts[ref] = replace(self.facts[ref], fields={**self.facts[ref].fields, **fields}, version="v2", **own)
 
     def hold(self, type_: HoldType, subject: Ref, choice: str | None = None, name: str = "", **details: Any) -> Hold:
-        made = Hold(len(self.holds) + len(self.settled) + 1, type_, subject, "?", details, field=name, choice=choice, by="kim")
+        made = Hold(
+            len(self.holds) + len(self.settled) + 1, type_, subject, "?", details, field=name, choice=choice, by="kim"
+        )
         (self.settled if choice else self.holds).append(made)
         return made
 

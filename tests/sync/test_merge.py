@@ -1,5 +1,7 @@
 """The decision table of one field, and the laws that hold for any values."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -45,7 +47,7 @@ FIRST = [
     ("a blank platform takes the CRM's value", None, "a", TO_PLATFORM),
     ("a platform that does not show it takes the CRM's value", ABSENT, "a", TO_PLATFORM),
     ("a blank CRM takes the platform's value", "a", "", TO_CRM),
-    ("a CRM that does not show it takes the platform's value", "a", ABSENT, TO_CRM),
+    ("a CRM record whose value was not read yet is not written blindly", "a", ABSENT, KEEP),
     ("two values are a conflict", "a", "b", HOLD),
     ("two blanks agree", None, "", SAME),
     ("nobody shows it", ABSENT, ABSENT, KEEP),
@@ -63,6 +65,18 @@ def test_a_linked_field(p, c, bp, bc, outcome):
 @pytest.mark.parametrize("blanks", list(Blank))
 def test_a_field_at_first_contact(p, c, outcome, blanks):
     assert merge(terms(blank=blanks), Values(p, c)).decision.outcome is outcome
+
+
+def test_a_crm_record_that_is_still_to_be_made_takes_the_platforms_value():
+    assert merge(terms(), Values("a", ABSENT, exists=False)).decision.outcome is TO_CRM
+
+
+@pytest.mark.parametrize(
+    ("p", "c", "outcome"), [("b", "a", KEEP), ("a", "b", KEEP), ("b", None, TO_CRM), (None, "b", TO_PLATFORM)]
+)
+def test_fill_blank_never_replaces_a_value_that_is_there(p, c, outcome):
+    bases = ("a", "a") if p and c else (None, None)
+    assert merge(terms(Rule.FILL_BLANK), Values(p, c, *bases)).decision.outcome is outcome
 
 
 CONFLICTS = [
@@ -244,7 +258,8 @@ MIRROR_CHOICE = {"platform": "crm", "crm": "platform"}
 @given(cases, newer, choices)
 def test_swapping_the_sides_swaps_the_outcome(case, newer, choice):
     line, values = case
-    assume(line.rule not in (Rule.UNION,))
+    assume(line.rule is not Rule.UNION)
+    values = replace(values, exists=False)
     merged = merge(line, values, newer, choice)
     mirrored = merge(
         Terms(
@@ -254,7 +269,7 @@ def test_swapping_the_sides_swaps_the_outcome(case, newer, choice):
             line.blank,
             line.same,
         ),
-        Values(values.crm, values.platform, values.crm_base, values.platform_base),
+        Values(values.crm, values.platform, values.crm_base, values.platform_base, exists=False),
         OTHER.get(newer),
         MIRROR_CHOICE.get(choice, choice),
     )

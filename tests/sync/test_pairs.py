@@ -1,5 +1,7 @@
 """All lines of a pair at once: what is written, what is remembered, what a read-back confirms."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,9 +46,27 @@ def test_a_default_stands_for_a_missing_required_value(rules):
     assert (result.to_crm["Name"], result.missing) == ("Unknown", ())
 
 
+def status(rows, platform, crm, bases):
+    """The status line of replies: `default: sent`, values sent -> Sent."""
+    return merge_pair(rows.mapping.replies.fields[:1], pair(platform, {"Status": crm}, bases)).to_crm
+
+
+def test_a_platform_that_tells_no_delivery_turns_queued_into_sent_once_and_a_later_word_stands(rows):
+    told_first = pair({}, {"Status": "Queued"})
+    told_first = replace(told_first, crm_snapshot=Snapshot(link=1, side=Side.CRM, fields={"Status~delivery": "Queued"}))
+    assert merge_pair(rows.mapping.replies.fields[:1], told_first).to_crm == {"Status": "Sent"}
+    assert status(rows, {}, "Delivered", ({"Status~delivery": "sent"}, {"Status~delivery": "sent"})) == {}
+
+
+def test_a_delivery_that_happens_to_be_the_default_is_a_real_value(rows):
+    assert status(
+        rows, {"delivery": "sent"}, "Failed", ({"Status~delivery": "failed"}, {"Status~delivery": "failed"})
+    ) == {"Status": "Sent"}
+
+
 def test_a_text_that_the_line_cuts_is_remembered_as_the_crm_will_show_it(rules):
     """Before the read-back somebody edits another field: the cut text must not look like that person's edit."""
-    written = merge_pair(rules, pair({"company": LONG}, {}, ({}, {})))
+    written = merge_pair(rules, pair({"company": LONG}, {"Company": None}, ({}, {})))
     assert written.to_crm == {"Company": "Acme Ho…"}
     assert written.after[Side.PLATFORM]["Company~company"] == LONG
     shown = {"Company": "Acme Ho…", "City": "Delft"}

@@ -6,7 +6,9 @@ from connector.model import HoldType, Kind, Life, Op, Ref, Side, State
 from connector.sync.identity import Candidate
 from connector.sync.placeholders import MARK
 
-PERSON, TALK, MESSAGE = (Ref("platform", kind, id_) for kind, id_ in (("person", "p1"), ("conversation", "t1"), ("message", "m1")))
+PERSON, TALK, MESSAGE = (
+    Ref("platform", kind, id_) for kind, id_ in (("person", "p1"), ("conversation", "t1"), ("message", "m1"))
+)
 CONTACT, THREAD, TASK = Ref("crm", "Contact", "c1"), Ref("crm", "Thread", "h1"), Ref("crm", "Task", "k1")
 
 
@@ -76,7 +78,9 @@ def test_a_message_of_a_person_who_was_not_looked_up_yet_waits(rows):
 
 def test_a_doubtful_person_is_asked_about_and_the_message_is_held_with_it(rows):
     person = rows.person(email="ann@x.example")
-    rows.candidates[person] = [Candidate(Ref("crm", "Contact", id_), {"Email": "ann@x.example"}) for id_ in ("c1", "c2")]
+    rows.candidates[person] = [
+        Candidate(Ref("crm", "Contact", id_), {"Email": "ann@x.example"}) for id_ in ("c1", "c2")
+    ]
     message = rows.message(rows.conversation(person))
     entries = rows.plan(message)
     (hold,) = entries.holds
@@ -88,7 +92,7 @@ def test_a_doubtful_person_is_asked_about_and_the_message_is_held_with_it(rows):
 
 def test_a_strong_candidate_is_linked_with_the_reasons_and_its_blanks_are_filled(rows):
     person = rows.person(email="ann@x.example", city="Delft")
-    contact = rows.crm("Contact", "c9", Name="Ann V.", Email="ann@x.example")
+    contact = rows.crm("Contact", "c9", Name="Ann V.", Email="ann@x.example", City=None)
     rows.candidates[person] = [Candidate(contact, {"Email": "ann@x.example"})]
     entries = rows.plan(rows.message(rows.conversation(person)))
     (link,) = entries.links
@@ -109,9 +113,7 @@ def test_two_chats_of_one_customer_in_one_batch_make_one_contact_and_the_second_
     assert two not in entries.clean
 
 
-@pytest.mark.parametrize(
-    ("nobody", "state", "holds"), [("skip", State.FILTERED, 0), ("hold", State.HELD, 1)]
-)
+@pytest.mark.parametrize(("nobody", "state", "holds"), [("skip", State.FILTERED, 0), ("hold", State.HELD, 1)])
 def test_a_person_nobody_knows_is_treated_as_the_mapping_says(rows_with, nobody, state, holds):
     rows = rows_with({"persons:\n": f"persons:\n  nobody: {nobody}\n"})
     message = rows.message(rows.conversation(rows.person()))
@@ -191,7 +193,9 @@ def test_a_message_deleted_on_its_network_is_treated_as_the_mapping_says(rows_wi
 
 
 def test_a_record_that_vanished_from_the_platform_counts_as_a_deleted_message(linked):
-    linked.link(Kind.MESSAGE, linked.message(TALK), linked.crm("Task", "k1", Description="hello", Contact="c1", Thread="h1"))
+    linked.link(
+        Kind.MESSAGE, linked.message(TALK), linked.crm("Task", "k1", Description="hello", Contact="c1", Thread="h1")
+    )
     linked.edit(MESSAGE, life=Life.GONE)
     assert by_kind(linked.plan(MESSAGE), Kind.MESSAGE).fields["State"].startswith("[deleted]")
 
@@ -210,7 +214,10 @@ def test_a_conflict_is_asked_about_and_nothing_is_written(linked):
     assert not entries.intents
 
 
-@pytest.mark.parametrize(("choice", "side", "field", "value"), [("crm", Side.PLATFORM, "city", "Gouda"), ("platform", Side.CRM, "City", "Breda")])
+@pytest.mark.parametrize(
+    ("choice", "side", "field", "value"),
+    [("crm", Side.PLATFORM, "city", "Gouda"), ("platform", Side.CRM, "City", "Breda")],
+)
 def test_a_settled_conflict_is_written_as_long_as_both_sides_show_what_was_settled(linked, choice, side, field, value):
     linked.edit(PERSON, city="Breda")
     linked.edit(CONTACT, City="Gouda")
@@ -252,7 +259,7 @@ def test_nothing_is_planned_on_a_pair_with_a_write_under_way(linked):
 
 def test_a_second_plan_without_news_is_empty(linked):
     entries = linked.plan(PERSON, CONTACT, TALK, THREAD)
-    assert not (entries.intents or entries.links or entries.holds or entries.ended or entries.states)
+    assert [*entries.intents, *entries.links, *entries.holds, *entries.ended, *entries.states] == []
 
 
 def test_the_same_rows_give_the_same_plan(linked):
@@ -320,6 +327,18 @@ def test_a_task_deleted_in_the_crm_ends_its_link_and_the_message_is_erased(linke
     assert entries.states[MESSAGE][0] is State.ERASED
 
 
+@pytest.mark.parametrize(
+    ("life", "into", "ended", "moved"),
+    [(Life.GONE, None, [1], []), (Life.MERGED, Ref("crm", "Contact", "c2"), [], [1])],
+)
+def test_a_write_that_is_held_does_not_keep_a_deletion_or_merge_from_being_followed(linked, life, into, ended, moved):
+    linked.crm("Contact", "c2", Name="Ann")
+    linked.edit(CONTACT, life=life, merged_into=into)
+    linked.busy.add(PERSON)
+    entries = linked.plan(CONTACT)
+    assert ([id_ for id_, _ in entries.ended], [id_ for id_, *_ in entries.moved]) == (ended, moved)
+
+
 def test_an_identity_record_deleted_in_the_crm_ends_its_link_even_when_the_person_has_no_contact_any_more(rows):
     person = rows.person()
     rows.link(Kind.PERSON, person, CONTACT, active=False)
@@ -359,7 +378,12 @@ def reply(rows, id_="o1", **fields):
 def test_a_queued_reply_is_sent_into_its_conversation_once_for_ever(linked):
     ref = reply(linked)
     (action,) = linked.plan(ref).intents
-    assert (action.op, action.side, action.target, action.fields) == (Op.SEND, Side.PLATFORM, TALK, {"text": "we are on it"})
+    assert (action.op, action.side, action.target, action.fields) == (
+        Op.SEND,
+        Side.PLATFORM,
+        TALK,
+        {"text": "we are on it"},
+    )
     assert action.lane == str(TALK)
     linked.edit(ref, Body="we are really on it")
     assert linked.plan(ref).intents[0].unique == action.unique
@@ -371,7 +395,8 @@ def test_a_reply_that_is_not_queued_is_left_alone(linked, status):
 
 
 @pytest.mark.parametrize(
-    ("fields", "error"), [({"Body": "  "}, "has no text"), ({"Thread": "h9"}, "not known"), ({"Thread": None}, "not known")]
+    ("fields", "error"),
+    [({"Body": "  "}, "has no text"), ({"Thread": "h9"}, "not known"), ({"Thread": None}, "not known")],
 )
 def test_a_reply_that_cannot_be_sent_is_told_so_in_the_crm(linked, fields, error):
     ref = reply(linked, **fields)

@@ -30,7 +30,14 @@ CASES = [
         Fate.NEVER_SENT,
     ),
     ("somebody wrote the field after us", {"P": "b"}, {"P": "a"}, {"P": "c"}, {}, Fate.OVERTAKEN),
-    ("the CRM reformatted what we sent", {"P": "b "}, {"P": "a"}, {"P": "b"}, {"ours": True}, Fate.LANDED),
+    (
+        "our own version shows another value, nobody wrote after us",
+        {"P": "b "},
+        {"P": "a"},
+        {"P": "b"},
+        {"ours": True},
+        Fate.NEVER_SENT,
+    ),
     (
         "a person wrote one of two fields",
         {"P": "b", "C": "y"},

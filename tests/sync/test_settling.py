@@ -60,7 +60,9 @@ def test_a_new_task_is_linked_and_its_message_is_synced(rows):
     message = rows.message(rows.conversation(rows.person()))
     after = {Side.PLATFORM: {"Contact~person": placeholder(Kind.PERSON, PERSON)}, Side.CRM: {}}
     receipt = Receipt(Ref("crm", "Task", "k1"), True)
-    one = landed(Op.UPSERT, Side.CRM, Kind.MESSAGE, message, {"Description": "hello", "Contact": "c1"}, receipt, None, after)
+    one = landed(
+        Op.UPSERT, Side.CRM, Kind.MESSAGE, message, {"Description": "hello", "Contact": "c1"}, receipt, None, after
+    )
     done = settle(rows, one, table={(Kind.PERSON, PERSON): CONTACT})
     (link,) = done.links
     assert (link.kind, link.platform, link.crm) == (Kind.MESSAGE, message, receipt.ref)
@@ -72,7 +74,9 @@ def test_a_new_task_is_linked_and_its_message_is_synced(rows):
 def test_a_sent_reply_becomes_a_message_of_its_own_that_is_still_to_be_planned(rows):
     talk = rows.conversation(rows.person())
     reply = rows.crm("Outbound", "o1", Body="hi", Status="Queued")
-    one = landed(Op.SEND, Side.PLATFORM, Kind.REPLY, reply, {"text": "hi"}, Receipt(MESSAGE, True, fields={"text": "hi"}), talk)
+    one = landed(
+        Op.SEND, Side.PLATFORM, Kind.REPLY, reply, {"text": "hi"}, Receipt(MESSAGE, True, fields={"text": "hi"}), talk
+    )
     done = settle(rows, one)
     assert [(link.kind, link.platform, link.crm) for link in done.links] == [(Kind.REPLY, MESSAGE, reply)]
     (fact,) = done.facts

@@ -1,6 +1,5 @@
 """Writing to an org over HTTPS: batches, keys, order, and what happens when something goes wrong in between."""
 
-
 import pytest
 
 from connector.adapters.base import Write
