@@ -264,7 +264,7 @@ class Engine:
     def round(self, streams: Collection[tuple[Side, str]], report: Report) -> set[Side]:
         """One turn of the seven steps over these streams. Answers the sides that were written to."""
         report.rounds += 1
-        self._redone = False
+        self._redone = self.outbox.redone = False
         self.outbox.recover()
         for stream in streams:
             try:
@@ -297,7 +297,8 @@ class Engine:
                 written = self.round(streams, report)
                 self._thorough = False
                 streams = [(side, stream.name) for side, stream in self.streams() if side in written]
-                if not written and not self._redone and not self._wait(started):
+                anew = self._redone or self.outbox.redone
+                if not written and not anew and not self._wait(started):
                     break
         except ConnectorError as error:
             report.stopped_by = str(error)

@@ -81,6 +81,8 @@ class Outbox:
         self._clock = clock
         self._progress = progress
         self._resting: dict[Side, datetime] = {}
+        self.redone = False
+        """Whether something was handed back to be decided anew; whoever asks sets it to false again."""
         self._troubled: set[Side] = set()
 
     def drain(self) -> Drained:
@@ -208,8 +210,7 @@ class Outbox:
         }
         for intent in batch:
             if intent.id in stale:
-                redo = [intent.action.source, intent.action.subject]
-                self._ledger.journal(Entries(dropped=[(intent.id, "newer values were seen; decided anew")], redo=redo))
+                self._anew([intent], "newer values were seen; decided anew")
         return [one for one in batch if one.id not in stale]
 
     def _send(self, intent: Intent, report: Drained) -> None:
@@ -297,9 +298,7 @@ class Outbox:
         self._settle(landed)
 
     def _overtaken(self, intent: Intent, fact: Fact | None) -> None:
-        self._ledger.record([fact] if fact else [])
-        self._ledger.drop(intent.id, "somebody wrote after us; decided anew")
-        self._ledger.journal(Entries(redo=[intent.action.source, intent.action.subject]))
+        self._anew([intent], "somebody wrote after us; decided anew", [fact] if fact else [])
 
     def _resolve(self, batch: Sequence[Intent]) -> list[tuple[Intent, dict[str, object]]]:
         """Each intent with the ids of its parents; those whose parent is not written yet are put back to wait."""
@@ -327,9 +326,16 @@ class Outbox:
         later = [intent.id for intent, parent in waiting if parent in coming]
         self._ledger.requeue(later, self._clock() + PARENT_WAIT, "waits for its person or conversation")
         lost = [intent for intent, parent in waiting if parent not in coming]
-        redo = [ref for intent in lost for ref in (intent.action.source, intent.action.subject)]
-        why = "what it hangs on will not be written any more; decided anew"
-        self._ledger.journal(Entries(dropped=[(intent.id, why) for intent in lost], redo=redo))
+        self._anew(lost, "what it hangs on will not be written any more; decided anew")
+
+    def _anew(self, intents: Sequence[Intent], why: str, seen: Sequence[Fact] = (), others: Sequence[Ref] = ()) -> None:
+        """Give these writes up and decide them anew, with what was `seen` meanwhile; in one transaction."""
+        if not intents:
+            return
+        redo = [ref for one in intents for ref in (one.action.source, one.action.subject)]
+        dropped = [(intent.id, why) for intent in intents]
+        self._ledger.journal(Entries(facts=seen, dropped=dropped, redo=[*redo, *others]))
+        self.redone = True
 
     def _linked(self, batch: Sequence[Intent]) -> Linked:
         wanted = {ref for intent in batch for _, ref in parents(intent.action.fields)}
@@ -376,9 +382,7 @@ class Outbox:
         seen = self._adapters[action.side].fetch([action.target])
         known = self._ledger.facts([action.target])
         facts = [fold(known.get(one.ref), one, action.side) for one in seen]
-        self._ledger.record([fact for fact in facts if fact])
-        self._ledger.drop(intent.id, str(error))
-        self._ledger.journal(Entries(redo=[action.source, action.subject, action.target]))
+        self._anew([intent], str(error), [fact for fact in facts if fact], [action.target])
 
     def _rejected(self, intent: Intent, error: RemoteError) -> None:
         """A no that stays a no. A reply is told to be failed where it was written; anything else is held for a person."""
@@ -448,8 +452,7 @@ class Outbox:
             return False
         known = self._ledger.facts([one.ref for one in seen])
         news = [fact for one in seen if (fact := fold(known.get(one.ref), one, action.side))]
-        dropped = [(intent.id, "what it hangs on is gone; decided anew")]
-        self._ledger.journal(Entries(facts=news, dropped=dropped, redo=[action.source, action.subject, *above]))
+        self._anew([intent], "what it hangs on is gone; decided anew", news, sorted(above))
         return True
 
     def _trouble(self, what: str, error: RemoteError) -> None:
