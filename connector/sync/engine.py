@@ -136,6 +136,7 @@ class Engine:
     def _pull(self, side: Side, stream: Stream) -> int:
         adapter, news = self.adapters[side], 0
         cursor = self.ledger.cursor(side, stream.name)
+        resumed = cursor.resume is not None
         positions = self.ledger.positions(side, stream.name)
         window = cursors.window(cursor, stream, positions.get, thorough=self._thorough and cursor.watermark is not None)
         for page in adapter.pull(stream.name, window):
@@ -156,7 +157,9 @@ class Engine:
             news += sum(fact.dirty for fact in facts)
             self._progress(f"read {adapter.system}", len(page.observed))
         self.ledger.solved(f"reading {adapter.system} {stream.name}")
-        return news
+        # A window that was broken off is read to its end as it was begun; what became visible behind its place meanwhile is
+        # in the next one.
+        return news + self._pull(side, stream) if resumed else news
 
     def _folded(self, side: Side, seen: Sequence[Observed]) -> list[Fact]:
         """The facts that changed. Of a CRM only what concerns us is kept: a company's other contacts are not ours."""

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.sandbox.salesforce import ids
@@ -35,12 +35,11 @@ def test_ids_rise_with_their_number(one: int, other: int) -> None:
     assert (one < other) == (ids.make("003", one) < ids.make("003", other))
 
 
-@given(NUMBERS, st.integers(0, 14))
-def test_an_id_whose_case_was_lost_is_refused(number: int, place: int) -> None:
+@given(NUMBERS)
+def test_an_id_whose_case_was_lost_is_refused(number: int) -> None:
     made = ids.make("00T", number)
-    broken = made[:place] + made[place].swapcase() + made[place + 1 :]
-    assume(broken != made)
-    assert not ids.is_id(broken)
+    for place in (at for at, char in enumerate(made[:15]) if char.isalpha()):
+        assert not ids.is_id(made[:place] + made[place].swapcase() + made[place + 1 :])
 
 
 @given(st.text(max_size=60), st.sampled_from(["string", "textarea"]))
