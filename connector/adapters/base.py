@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Protocol
 
 from connector.errors import RemoteError
-from connector.model import Fields, Hint, Kind, Observed, Receipt, Ref, Side
+from connector.model import Fields, Hint, Kind, Observed, Receipt, Ref, Side, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,9 @@ class Capabilities:
     """What a system can do, as data; a mapping that asks for more is refused when it is loaded.
 
     `writable` kinds accept `upsert`. `batch` is the largest number of writes one `upsert` call takes. `lag` is the
-    longest time after which a written record is certainly visible to `probe`. `trusted_times` are the kinds whose
-    `changed_at` may decide the rule `newest`.
+    longest time after the start of a write whose answer was lost until its record is certainly visible, or will never be.
+    `trusted_times` are the kinds whose `changed_at` may decide the rule `newest`. `names_winners`: a record that was merged
+    into another says into which; otherwise it is only gone, and its children tell where they are now.
     """
 
     streams: tuple[Stream, ...]
@@ -43,6 +44,7 @@ class Capabilities:
     webhooks: bool
     lag: timedelta
     trusted_times: frozenset[Kind] = frozenset()
+    names_winners: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,24 +97,29 @@ class ObjectInfo:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A person who works in the system (agent, CRM user). `email` is lower-case."""
+    """A person who works in the system (agent, CRM user). `email` is lower-case. `contact` is the id of the record that
+    stands for this person among a CRM's contacts, "" where there is none."""
 
     id: str
     email: str
     name: str
     active: bool = True
+    contact: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
     """What one pull should read: everything changed at or after `since` (None: from the beginning), going on at `resume`.
     `position` answers a stored position of this stream, for example the last message id read of a conversation. A stream
-    that looks at a slice of all records at a time looks at all of them when the window is `thorough`."""
+    that looks at a slice of all records at a time looks at all of them when the window is `thorough`. `linked` answers the
+    side's linked records in the order of their references, so many after a given one: a system that does not tell of
+    deletions has to be asked about each."""
 
     since: datetime | None = None
     resume: str | None = None
     position: Callable[[str], str | None] = field(default=lambda _key: None)
     thorough: bool = False
+    linked: Callable[[str, int], Sequence[Ref]] = field(default=lambda _after, _limit: ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,14 +176,18 @@ class Usage:
 @dataclass(frozen=True, slots=True)
 class ObjectRead:
     """What a mapping wants from one CRM object: its kind, the fields (paths such as `Owner.Name` included), the field
-    that names its parent, the key field by which our own records are known (None: only linked records matter),
-    and `initial`: whether a first pull reads all records (our own objects) or starts at now (the company's)."""
+    that names its parent, and the key field by which our own records are known (None: only linked records matter).
+
+    `initial`: a first pull reads all records; otherwise only those of objects that hold nothing but the connector's own (an
+    adapter knows its system's), and the company's from now on. `reply_when`: replies are written in the same object as the
+    records of this kind; those that others made with these values are of kind `reply`."""
 
     kind: Kind
     fields: tuple[str, ...]
     key: str | None = None
     parent: str | None = None
     initial: bool = False
+    reply_when: Mapping[str, Value] = field(default_factory=dict)
 
 
 class Adapter(Protocol):

@@ -6,7 +6,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from collections.abc import Mapping as Map
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
@@ -316,16 +316,12 @@ def reads(compiled: Compiled) -> dict[str, ObjectRead]:
     def want(
         object_: str, kind: Kind, fields: Sequence[str], key: str | None = None, parent: str | None = None
     ) -> None:
-        # A first pull reads all records of the connector's own objects (Salesforce: custom names end with __c) and
-        # starts at now for the company's, which only matter once they are linked.
-        initial = kind is not Kind.PERSON and object_.endswith("__c")
-        known = result.get(object_) or ObjectRead(kind, (), key, parent, initial)
-        result[object_] = ObjectRead(
-            known.kind,
-            tuple(dict.fromkeys((*known.fields, *fields))),
-            known.key or key,
-            known.parent or parent,
-            known.initial,
+        known = result.get(object_) or ObjectRead(kind, (), key, parent)
+        result[object_] = replace(
+            known,
+            fields=tuple(dict.fromkeys((*known.fields, *fields))),
+            key=known.key or key,
+            parent=known.parent or parent,
         )
 
     def lines(rules: Sequence[FieldRule]) -> list[str]:

@@ -175,10 +175,10 @@ def test_a_lead_has_lines_of_its_own(small):
 def test_reads_name_what_is_compared_and_brought_back(compiled):
     found = reads(compiled)
     assert found["Contact"].fields == ("Key__c", "Phone", "Owner.Name", "Email", "Name")
-    assert (found["Contact"].key, found["Contact"].initial) == (None, False)
+    assert found["Contact"].key is None
     assert found["Talk__c"].fields == ("Key__c", "Contact__c", "Status__c", "Assignee__c")
-    assert (found["Talk__c"].key, found["Talk__c"].initial, found["Talk__c"].parent) == ("Key__c", True, "Contact__c")
-    assert (found["Task"].key, found["Task"].initial, found["Task"].parent) == ("Key__c", False, "WhatId")
+    assert (found["Talk__c"].key, found["Talk__c"].parent) == ("Key__c", "Contact__c")
+    assert (found["Task"].key, found["Task"].parent) == ("Key__c", "WhatId")
     assert found["Reply__c"].fields == ("Talk__c", "Body__c", "Status__c", "Error__c", "Sent__c")
     assert [read.kind for read in found.values()] == [
         Kind.PERSON,

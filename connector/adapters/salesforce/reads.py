@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Self
 
 from connector.adapters.base import Lookup, ObjectRead, Page, Window
+from connector.adapters.phones import same_phone
 from connector.adapters.salesforce import soql
 from connector.adapters.salesforce.client import SUBREQUESTS, Answer, Client, Record, records
 from connector.adapters.salesforce.ids import PREFIXES, SYSTEM, id18, may_be_id
@@ -94,7 +95,9 @@ class Reads:
         if window.since is not None:
             floor = stamp(window.since)
             return Walk(tuple(Step(name, floor) for name in self._order))
-        return Walk(tuple(Step(name, None) for name, read in self._order.items() if read.initial))
+        return Walk(
+            tuple(Step(name, None) for name, read in self._order.items() if read.initial or _is_ours(name, read))
+        )
 
     def _advance(self, walk: Walk) -> tuple[tuple[Observed, ...], Walk]:
         """One call: up to five steps a page further. While an object has more pages, what stands behind it in rank waits,
@@ -234,6 +237,12 @@ class Reads:
         return self._reads[object_]
 
 
+def _is_ours(object_: str, read: ObjectRead) -> bool:
+    """Whether an object holds nothing but the connector's records: the custom ones (their names end with __c) that were
+    deployed for it. The company's own objects only matter from now on, and once they are linked."""
+    return read.kind is not Kind.PERSON and object_.endswith("__c")
+
+
 def _sought(lookup: Lookup) -> str:
     value = lookup.value.strip()
     return id18(value) if lookup.field == "Id" else value
@@ -246,7 +255,7 @@ def _matching(lookups: Sequence[tuple[int, Lookup]], row: Record) -> list[int]:
     if stored is None:
         return []
     if first.how == "phone":
-        return [place for place, lookup in lookups if soql.same_phone(lookup.value, stored)]
+        return [place for place, lookup in lookups if same_phone(lookup.value, stored)]
     folded = str(stored).strip().casefold()
     return [place for place, lookup in lookups if _sought(lookup).casefold() == folded]
 

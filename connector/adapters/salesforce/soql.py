@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import quote
 
-import phonenumbers
 from simple_salesforce.format import format_soql
 
 from connector.adapters.base import ObjectRead
+from connector.adapters.phones import national_digits
 from connector.errors import SchemaDrift
 
 PAGE = 2000
@@ -106,23 +106,7 @@ def open_cases(contacts: Sequence[str]) -> Iterator[tuple[list[str], str]]:
 
 def phone_pattern(number: str) -> str:
     """The LIKE pattern of an E.164 number: its national digits in order, with anything between them."""
-    try:
-        digits = str(phonenumbers.parse(number).national_number)
-    except phonenumbers.NumberParseException:
-        digits = re.sub(r"\D", "", number)
-    return f"%{'%'.join(digits)}%"
-
-
-def same_phone(number: str, stored: object) -> bool:
-    """Whether a stored number, written in whatever way, is this E.164 number; without a prefix it is read as a number
-    of the same country."""
-    try:
-        wanted = phonenumbers.parse(number)
-        region = phonenumbers.region_code_for_number(wanted)
-        found = phonenumbers.parse(str(stored), region)
-    except phonenumbers.NumberParseException:
-        return re.sub(r"\D", "", number) == re.sub(r"\D", "", str(stored))
-    return (wanted.country_code, wanted.national_number) == (found.country_code, found.national_number)
+    return f"%{'%'.join(national_digits(number))}%"
 
 
 def _packed(

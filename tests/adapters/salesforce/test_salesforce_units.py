@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.adapters.base import ObjectRead
+from connector.adapters.phones import same_phone
 from connector.adapters.salesforce import soql
 from connector.adapters.salesforce.errors import classify, is_expired, is_too_heavy
 from connector.adapters.salesforce.ids import id18
@@ -226,15 +227,15 @@ def test_a_page_query_goes_on_after_the_pair_of_stamp_and_id():
 def test_a_number_matches_its_own_formatting_and_no_neighbour(national, mark):
     digits = str(national)
     stored = f"0{digits[0]}{mark}{digits[1:5]}{mark}{digits[5:]}"
-    assert soql.same_phone(f"+31{national}", stored)
-    assert soql.same_phone(f"+31{national}", f"+31 (0){digits}")
-    assert not soql.same_phone(f"+31{national + 1}", stored)
-    assert not soql.same_phone(f"+31{national}", f"+32 {digits}")
+    assert same_phone(f"+31{national}", stored)
+    assert same_phone(f"+31{national}", f"+31 (0){digits}")
+    assert not same_phone(f"+31{national + 1}", stored)
+    assert not same_phone(f"+31{national}", f"+32 {digits}")
 
 
 def test_a_number_that_is_none_compares_by_its_digits():
-    assert soql.same_phone("12", "1-2")
-    assert not soql.same_phone("12", "ask at the desk")
+    assert same_phone("12", "1-2")
+    assert not same_phone("12", "ask at the desk")
 
 
 @pytest.mark.parametrize(

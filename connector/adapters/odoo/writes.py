@@ -1,0 +1,312 @@
+"""Writing records. New ones are found again by their key: external ids are unique in the database, `message_id` is looked
+for before a message is made. A call is one transaction, so a refused row is parted from the others and the rest go again.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from connector.adapters.base import Write
+from connector.adapters.odoo.errors import SYSTEM, unclear
+from connector.adapters.odoo.reads import Reads
+from connector.adapters.odoo.records import ref
+from connector.adapters.odoo.schema import FIXED, Schema
+from connector.adapters.odoo.transport import Client
+from connector.adapters.odoo.values import DONE, EXTERNAL_ID, MESSAGE, MODULE, cell, external_name, stored
+from connector.errors import RecordGone, Rejected, RemoteError, SchemaDrift, Unreadable
+from connector.model import Receipt, Ref
+
+BATCH: Final = 500
+"""Rows in one call: about a second of the server's time, far from a worker's limit, and a short window for late commits
+(odoo.md, section 7)."""
+
+Outcome = Receipt | RemoteError
+ABOUT_A_ROW: Final = (Rejected, RecordGone, SchemaDrift)
+"""Errors that name a record's own fault; any other one would meet the next call as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One write and its place in the caller's list."""
+
+    place: int
+    write: Write
+
+    @property
+    def id(self) -> int:
+        """The number of the known record."""
+        return int(self.write.target.id) if self.write.target else 0
+
+    @property
+    def key(self) -> str:
+        return str(self.write.key[1]) if self.write.key else ""
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        write = self.write
+        return (write.object, *((write.target.id,) if write.target else ("", self.key or str(self.place))))
+
+
+Rows = Sequence[Row]
+Results = dict[int, Outcome]
+
+
+class Writes:
+    def __init__(self, client: Client, schema: Schema, reads: Reads) -> None:
+        self._client = client
+        self._schema = schema
+        self._reads = reads
+
+    def upsert(self, writes: Sequence[Write]) -> list[Outcome]:
+        return self._deliver(writes, _ways(self))
+
+    def remove(self, writes: Sequence[Write]) -> list[Outcome]:
+        return self._deliver(writes, [(lambda _write: True, self._unlink)])
+
+    def _deliver(
+        self, writes: Sequence[Write], ways: Sequence[tuple[Callable[[Write], bool], Callable[[Rows], Results]]]
+    ) -> list[Outcome]:
+        """Each write by the first way that fits, in the order of the ways. What stops one call stops the next one as well:
+        the rest is not sent in vain."""
+        results: Results = {}
+        fatal: RemoteError | None = None
+        answered = False
+        for turn in _turns([Row(place, write) for place, write in enumerate(writes)]):
+            for way, rows in _by_way(turn, ways):
+                if fatal:
+                    results |= {row.place: unclear(fatal, certain=True) for row in rows}
+                    continue
+                try:
+                    results |= way(rows)
+                    answered = True
+                except RemoteError as error:
+                    fatal = error
+                    results |= {row.place: error for row in rows}
+        if fatal and not answered:
+            raise fatal
+        return [results[place] for place in range(len(writes))]
+
+    # -- chatter messages
+
+    def _messages(self, rows: Rows) -> Results:
+        """New messages of the chatter, in one `create`: nobody is notified, and a row costs a tenth of a `message_post`."""
+        known = self._reads.ids_by_message_id([row.key for row in rows])
+        new = [row for row in rows if row.key not in known]
+        results = _divided(new, lambda some: self._created(some, {"message_id": lambda row: row.key}))
+        for row in rows:
+            if row.key in known:
+                fixed = FIXED[MESSAGE]
+                fields = {name: value for name, value in row.write.fields.items() if name not in fixed}
+                results[row.place] = self._written(row, known[row.key], fields)
+        return results
+
+    def _created(self, rows: Rows, more: Mapping[str, Callable[[Row], Any]]) -> Results:
+        model = rows[0].write.object
+        given = [self._values(row.write) | {name: value(row) for name, value in more.items()} for row in rows]
+        made = self._client.write(model, "create", vals_list=given)
+        ids = made if isinstance(made, list) else [made]
+        if len(ids) != len(rows):
+            raise Unreadable(SYSTEM, "create", "the answer does not fit the rows.", certain=False)
+        return {row.place: Receipt(ref(model, id_), created=True) for row, id_ in zip(rows, ids, strict=True)}
+
+    def _unkeyed(self, rows: Rows) -> Results:
+        """Records without a key, each in a call of its own: after an unclear answer only their own fate is unclear."""
+        results: Results = {}
+        for row in rows:
+            results |= _divided([row], lambda some: self._created(some, {}))
+        return results
+
+    # -- records with an external id, and updates
+
+    def _keyed(self, rows: Rows) -> Results:
+        """`load` finds the record of an external id or makes it, in one transaction and with a unique row of its own."""
+
+        def outcome(row: Row, id_: int) -> Outcome:
+            return Receipt(ref(row.write.object, id_), created=row.key not in known)
+
+        known = {row.key for row in rows if self._schema.by_key(row.key)} if len(rows) == 1 else set()
+        return self._loaded(rows, lambda row: ("id", f"{MODULE}.{external_name(row.key)}"), outcome)
+
+    def _updates(self, rows: Rows) -> Results:
+        results: Results = {}
+        many = [row for row in rows if not self._has_tags(row.write)]
+        if len(many) > 1:
+            results |= self._loaded(many, lambda row: (".id", str(row.id)), lambda row, _id: Receipt(_target(row)))
+        for row in rows:
+            if row.place not in results:
+                results[row.place] = self._written(row, row.id, row.write.fields)
+        return results
+
+    def _loaded(
+        self, rows: Rows, column: Callable[[Row], tuple[str, str]], outcome: Callable[[Row, int], Outcome]
+    ) -> Results:
+        """Rows of one model with the same columns go in one `load`, whose empty cells empty a field."""
+        results: Results = {}
+        groups: dict[tuple[str, ...], list[tuple[Row, dict[str, str]]]] = {}
+        for row in rows:
+            try:
+                cells = dict([column(row), *self._cells(row.write)])
+            except ABOUT_A_ROW as error:
+                results[row.place] = error
+                continue
+            groups.setdefault((row.write.object, *cells), []).append((row, cells))
+        for (model, *columns), group in groups.items():
+            results |= self._load(model, columns, group, outcome)
+        return results
+
+    def _load(
+        self,
+        model: str,
+        columns: Sequence[str],
+        group: Sequence[tuple[Row, Mapping[str, str]]],
+        outcome: Callable[[Row, int], Outcome],
+    ) -> Results:
+        """One bad row and nothing is written: the answer names the bad ones, though not always all of them; the others go
+        again."""
+        data = [[cells[name] for name in columns] for _, cells in group]
+        try:
+            told = self._client.write(model, "load", fields=list(columns), data=data)
+        except ABOUT_A_ROW as error:
+            return self._halved(model, columns, group, outcome, error)
+        ids = told.get("ids") if isinstance(told, dict) else None
+        if ids:
+            if len(ids) != len(group):
+                raise Unreadable(SYSTEM, "load", "the answer does not fit the rows.", certain=False)
+            return {row.place: outcome(row, int(id_)) for (row, _), id_ in zip(group, ids, strict=True)}
+        if not isinstance(told, dict) or not isinstance(told.get("messages"), list):
+            raise Unreadable(SYSTEM, "load", "the answer is not what the API documents.", certain=False)
+        bad: dict[int, RemoteError] = {}
+        for message in told["messages"]:
+            if message.get("type") == "error" and isinstance(message.get("record"), int):
+                bad.setdefault(message["record"], _refusal(message))
+        if not bad or (len(bad) == 1 and len(group) > 1 and _shared(told["messages"])):
+            reason = next((str(one.get("message")) for one in told["messages"]), "no reason given.")
+            return self._halved(model, columns, group, outcome, Rejected(SYSTEM, "load", reason, "Fix the value."))
+        results: Results = {group[at][0].place: error for at, error in bad.items()}
+        good = [one for at, one in enumerate(group) if at not in bad]
+        return results | (self._load(model, columns, good, outcome) if good else {})
+
+    def _halved(
+        self,
+        model: str,
+        columns: Sequence[str],
+        group: Sequence[tuple[Row, Mapping[str, str]]],
+        outcome: Callable[[Row, int], Outcome],
+        error: RemoteError,
+    ) -> Results:
+        if len(group) == 1:
+            return {group[0][0].place: error}
+        middle = len(group) // 2
+        return self._load(model, columns, group[:middle], outcome) | self._load(model, columns, group[middle:], outcome)
+
+    def _written(self, row: Row, id_: int, fields: Mapping[str, Any]) -> Outcome:
+        model = row.write.object
+        try:
+            values = self._values(Write(row.write.kind, model, fields))
+            if values:
+                self._client.write(model, "write", ids=[id_], vals=values)
+            if fields.get(DONE):
+                self._client.write(model, "action_feedback", ids=[id_])
+        except ABOUT_A_ROW as error:
+            return error
+        return Receipt(ref(model, id_))
+
+    def _unlink(self, rows: Rows) -> Results:
+        """A target that is gone already counts as done, and must not keep the others from going."""
+        results: Results = {row.place: Receipt(_target(row)) for row in rows}
+        for model in dict.fromkeys(row.write.object for row in rows):
+            mine = [row for row in rows if row.write.object == model]
+            alive = self._reads.surviving(model, [row.id for row in mine])
+            left = [row for row in mine if row.id in alive]
+            results |= _divided(left, self._unlinked) if left else {}
+        return results
+
+    def _unlinked(self, rows: Rows) -> Results:
+        self._client.write(rows[0].write.object, "unlink", ids=[row.id for row in rows])
+        return {row.place: Receipt(_target(row)) for row in rows}
+
+    # -- values
+
+    def _values(self, write: Write) -> dict[str, Any]:
+        types = self._schema.types(write.object)
+        return {
+            name: stored(types.get(name), value, self._schema.ids_of)
+            for name, value in write.fields.items()
+            if name not in (DONE, EXTERNAL_ID)
+        }
+
+    def _cells(self, write: Write) -> list[tuple[str, str]]:
+        types = self._schema.types(write.object)
+        return [
+            cell(types.get(name), name, value, self._schema.ids_of)
+            for name, value in write.fields.items()
+            if name not in (DONE, EXTERNAL_ID)
+        ]
+
+    def _has_tags(self, write: Write) -> bool:
+        types = self._schema.types(write.object)
+        return any(name == DONE or (name in types and types[name].type == "many2many") for name in write.fields)
+
+
+def _ways(writes: Writes) -> list[tuple[Callable[[Write], bool], Callable[[Rows], Results]]]:
+    return [
+        (lambda write: write.target is not None, writes._updates),
+        (lambda write: write.key is None, writes._unkeyed),
+        (lambda write: write.object == MESSAGE, writes._messages),
+        (lambda _write: True, writes._keyed),
+    ]
+
+
+def _by_way(
+    rows: Rows, ways: Sequence[tuple[Callable[[Write], bool], Callable[[Rows], Results]]]
+) -> list[tuple[Callable[[Rows], Results], list[Row]]]:
+    chosen: dict[int, list[Row]] = {}
+    for row in rows:
+        chosen.setdefault(next(at for at, (fits, _) in enumerate(ways) if fits(row.write)), []).append(row)
+    return [(ways[at][1], group) for at, group in sorted(chosen.items())]
+
+
+def _divided(rows: Rows, call: Callable[[Rows], Results]) -> Results:
+    """The call with all rows, or with ever fewer until the refused ones stand alone."""
+    if not rows:
+        return {}
+    try:
+        return call(rows)
+    except ABOUT_A_ROW as error:
+        if len(rows) == 1:
+            return {rows[0].place: error}
+        middle = len(rows) // 2
+        return _divided(rows[:middle], call) | _divided(rows[middle:], call)
+
+
+def _turns(rows: Iterable[Row]) -> Iterable[list[Row]]:
+    """The rows in their order, parted so that no record is written twice in one turn."""
+    turns: list[list[Row]] = []
+    times: dict[tuple[str, ...], int] = {}
+    for row in rows:
+        turn = times.get(row.identity, 0)
+        times[row.identity] = turn + 1
+        if turn == len(turns):
+            turns.append([])
+        turns[turn].append(row)
+    return turns
+
+
+def _refusal(message: Mapping[str, Any]) -> RemoteError:
+    text = str(message.get("message") or "no reason given.")
+    if message.get("field") == ".id":
+        return RecordGone(SYSTEM, "load", text, "The record was deleted or merged.")
+    field = str(message.get("field") or "")
+    return Rejected(
+        SYSTEM, "load", text, "Fix the value, or its line in the mapping.", fields=(field,) if field else ()
+    )
+
+
+def _shared(messages: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the only complaint is about the rows together: it then stands under the first row, whoever was at fault."""
+    return not any("field" in one for one in messages)
+
+
+def _target(row: Row) -> Ref:
+    assert row.write.target is not None
+    return row.write.target
