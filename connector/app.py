@@ -19,6 +19,7 @@ from connector import config as files
 from connector.adapters import salesforce
 from connector.adapters.base import Adapter, Capabilities, ObjectRead, User
 from connector.adapters.chatwoot import Chatwoot
+from connector.adapters.odoo import Odoo
 from connector.adapters.salesforce import Salesforce
 from connector.adapters.salesforce.ids import id18
 from connector.config import Config, load_config
@@ -29,6 +30,8 @@ from connector.mapping.model import Mapping as MappingFile
 from connector.model import Kind, Ref, Side
 from connector.store.store import Ledger, Store
 from connector.sync.engine import Engine, Progress
+
+CRMS: Mapping[str, type[Salesforce] | type[Odoo]] = {"salesforce": Salesforce, "odoo": Odoo}
 
 LEASE = timedelta(seconds=90)
 """How long a connection stays locked after its process died. Renewed every third of it, so that two renewals may fail."""
@@ -73,12 +76,17 @@ class Plug:
 
     def crm(self, wanted: Mapping[str, ObjectRead], sleep: Callable[[float], None] = time.sleep) -> Adapter:
         given = self.config.crm
+        ca = str(given.ca) if given.ca else None
+        if isinstance(given, files.OdooCrm):
+            return Odoo(
+                given.url, given.database, given.login, given.key.reveal(), wanted, ca=ca, clock=now, sleep=sleep
+            )
         return Salesforce(
             given.url,
             _auth(given.auth),
             wanted,
             api_version=given.api_version,
-            ca=str(given.ca) if given.ca else None,
+            ca=ca,
             clock=now,
             sleep=sleep,
             vault=salesforce.Vault(self.store.vault_get, self.store.vault_put),
@@ -99,7 +107,7 @@ class Plug:
 
     @property
     def capabilities(self) -> dict[Side, Capabilities]:
-        return {Side.PLATFORM: Chatwoot.capabilities, Side.CRM: Salesforce.capabilities}
+        return {Side.PLATFORM: Chatwoot.capabilities, Side.CRM: CRMS[self.config.crm.type].capabilities}
 
     @property
     def systems(self) -> dict[Side, str]:
@@ -118,13 +126,17 @@ class Plug:
         found = []
         if object_ in (platform, crm):
             one = Ref.parse(text)
-            return [replace(one, id=id18(one.id)) if one.system == crm else one]
+            return [replace(one, id=self._crm_id(one.id)) if one.system == crm else one]
         if object_ in self.crm_objects and id_:
-            found.append(Ref(crm, object_, id18(id_)))
+            found.append(Ref(crm, object_, self._crm_id(id_)))
         elif object_ in list(Kind) and id_:
             found.append(Ref(platform, object_, id_))
         found += [Ref(platform, kind.value, text) for kind in Kind if kind is not Kind.REPLY]
-        return found + [Ref(crm, name, id18(text)) for name in self.crm_objects]
+        return found + [Ref(crm, name, self._crm_id(text)) for name in self.crm_objects]
+
+    def _crm_id(self, text: str) -> str:
+        """An id as the CRM's references hold it: Salesforce's people know a shorter form of it as well."""
+        return id18(text) if self.config.crm.type == Salesforce.system else text
 
 
 @dataclass
@@ -143,7 +155,8 @@ class Joined:
         sleep: Callable[[float], None] = time.sleep,
     ) -> Engine:
         """Reads the CRM's users, so that agents and CRM users are known to each other. Raises RemoteError."""
-        context = Context(users_by_email(self.crm.users()), self.plug.name)
+        users = self.crm.users()
+        context = Context(users_by_email(users), self.plug.name, contacts_by_email(users))
         mapping = compile_mapping(self.plug.file, context)
         return Engine(
             self.plug.name,
@@ -295,6 +308,13 @@ def _shown(path: Path) -> str:
 def users_by_email(users: Sequence[User]) -> dict[str, str]:
     """CRM user id by e-mail address; of several users with one address an active one."""
     return {user.email: user.id for user in sorted(users, key=lambda user: user.active) if user.email}
+
+
+def contacts_by_email(users: Sequence[User]) -> dict[str, str]:
+    """The id of a CRM user's own contact by e-mail address; of several users with one address an active one."""
+    return {
+        user.email: user.contact for user in sorted(users, key=lambda user: user.active) if user.contact and user.email
+    }
 
 
 def _auth(given: files.ClientCredentials | files.JwtBearer | files.RefreshToken) -> salesforce.Auth:

@@ -196,9 +196,18 @@ class SalesforceCrm(Strict):
     ca: Annotated[ExistingFile | None, Field(description="PEM file of a certificate authority of one's own")] = None
 
 
-# One member so far; the next one makes it a union told apart by `type`, like `auth`.
+class OdooCrm(Strict):
+    type: Literal["odoo"]
+    url: Annotated[Url, Field(description="the server, such as https://acme.odoo.com")]
+    database: Annotated[str, Field(description="the database's name")]
+    login: Annotated[str, Field(description="login of the connector's own user")]
+    key: Annotated[Secret, Field(description="API key of that user")]
+    ca: Annotated[ExistingFile | None, Field(description="PEM file of a certificate authority of one's own")] = None
+
+
+# One member so far; the next one makes it a union told apart by `type`, like the CRMs.
 Platform: TypeAlias = ChatwootPlatform
-Crm: TypeAlias = SalesforceCrm
+Crm: TypeAlias = Annotated[SalesforceCrm | OdooCrm, Field(discriminator="type")]
 
 
 class Connection(Strict):

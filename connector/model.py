@@ -255,6 +255,7 @@ class HoldType(StrEnum):
     CONFLICT = "conflict"
     REFUSED = "refused"
     IN_DOUBT = "in_doubt"
+    CONVERSATION = "conversation"
 
 
 @dataclass(frozen=True, slots=True)

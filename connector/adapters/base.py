@@ -107,6 +107,11 @@ class User:
     contact: str = ""
 
 
+def no_links(_after: str, _limit: int) -> Sequence[Ref]:
+    """Of a window whose stream does not ask which records are linked."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """What one pull should read: everything changed at or after `since` (None: from the beginning), going on at `resume`.
@@ -119,7 +124,7 @@ class Window:
     resume: str | None = None
     position: Callable[[str], str | None] = field(default=lambda _key: None)
     thorough: bool = False
-    linked: Callable[[str, int], Sequence[Ref]] = field(default=lambda _after, _limit: ())
+    linked: Callable[[str, int], Sequence[Ref]] = field(default=no_links)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +185,8 @@ class ObjectRead:
 
     `initial`: a first pull reads all records; otherwise only those of objects that hold nothing but the connector's own (an
     adapter knows its system's), and the company's from now on. `reply_when`: replies are written in the same object as the
-    records of this kind; those that others made with these values are of kind `reply`."""
+    records of this kind; those that others made with these values, as an answer to what we wrote there before, are of kind
+    `reply`, and show `reply_fields` as well."""
 
     kind: Kind
     fields: tuple[str, ...]
@@ -188,6 +194,7 @@ class ObjectRead:
     parent: str | None = None
     initial: bool = False
     reply_when: Mapping[str, Value] = field(default_factory=dict)
+    reply_fields: tuple[str, ...] = ()
 
 
 class Adapter(Protocol):

@@ -58,7 +58,7 @@ def show(context: typer.Context, id_: Id, as_json: Json = False) -> None:
     candidates = hold.details.get("candidates") or []
     table(
         "candidates",
-        ("CRM record", "points", "reasons"),
+        ("record", "points", "reasons"),
         [(one["ref"], one["points"], "; ".join(one["reasons"])) for one in candidates],
     )
     rest = [(name, short(value, 160)) for name, value in hold.details.items() if name != "candidates" and value]
@@ -78,7 +78,7 @@ def settle(
         str,
         typer.Option(
             help="identity: a CRM record, create, never; conflict: platform, crm, keep; refused: retry, drop; "
-            "in_doubt: sent, again, drop."
+            "in_doubt: sent, again, drop; conversation: a conversation of the platform, drop."
         ),
     ],
     because: Annotated[str, typer.Option(help="Why; kept with the decision.")],

@@ -336,29 +336,29 @@ def _replies(replies: Replies, known: _Side) -> Iterator[Problem]:
         message = f"the CRM has no object {replies.object}."
         yield here.at("object").problem(message, did_you_mean(replies.object, known.crm))
         return
-    told = replies.outcome
+    told, target = replies.outcome, replies.conversation
     named = [
-        (here.at("conversation"), replies.conversation),
+        (here.at("conversation"), target if isinstance(target, str) else target.field),
         (here.at("text"), replies.text),
-        (told.place.at("status"), told.status),
-        (told.place.at("error"), told.error),
         *((here.at("when", name), name) for name in replies.when),
     ]
+    if told is not None:
+        named += [(told.place.at("status"), told.status), (told.place.at("error"), told.error)]
     for at, name in named:
         field = info.field(name)
         if field is None:
             yield _no_field(at, info, name)
         elif at.path[-2:-1] == ("outcome",) and not field.updateable:
             yield at.problem(f"{info.name}.{name} cannot be written.", "Give the connector's user edit access.")
-    status = info.field(told.status)
-    if status is not None:
+    status = info.field(told.status) if told else None
+    if told is not None and status is not None:
         for at, value in ((told.place.at("failed"), told.failed), (told.place.at("held"), told.held)):
             yield from _choice(at, info, status, value)
     for name, wanted in replies.when.items():
         field = info.field(name)
         if field is not None:
             yield from _choice(here.at("when", name), info, field, wanted)
-    for line in replies.fields:
+    for line in (*replies.fields, *replies.note):
         yield from _line(Kind.REPLY, line, info, known)
 
 

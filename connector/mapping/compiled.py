@@ -25,8 +25,10 @@ from connector.mapping.model import (
     LeadTarget,
     Mapping,
     Match,
+    Messages,
     Replies,
     ReplyOutcome,
+    ReplyTo,
     Rule,
     Scalar,
 )
@@ -55,10 +57,12 @@ MAX_KEY: Final = 255
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a mapping needs to know of its connection. `users`: agent's e-mail to CRM user id."""
+    """What a mapping needs to know of its connection. `users`: agent's e-mail to CRM user id; `contacts`: to the id of that
+    user's own contact."""
 
     users: Map[str, str] = field(default_factory=dict)
     connection: str = ""
+    contacts: Map[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ class FieldRule:
     platform: str | None
     template: Template | None
     constant: Scalar
-    link: Literal["person", "conversation"] | None
+    link: Literal["person", "conversation", "author", "reply"] | None
     of: str | None
     with_person: str | None
     direction: Direction
@@ -183,15 +187,20 @@ class MessageRules(KindRules):
 
 @dataclass(frozen=True)
 class ReplyRules:
-    """Where replies are found in the CRM and where their outcome is told. `fields` hold values of the sent message."""
+    """Where replies are found in the CRM and where their fate is told: in their own fields (`outcome`, and `fields` with
+    values of the sent message), or by a `note` of its own, whose lines are those of a message with some replaced."""
 
     object: str
     when: Map[str, Scalar]
-    conversation: str
+    conversation: str | ReplyTo
     text: str
     lens: Lens
-    outcome: ReplyOutcome
+    outcome: ReplyOutcome | None
     fields: tuple[FieldRule, ...]
+    note: tuple[FieldRule, ...]
+    key: KeyRule
+    """Of the note."""
+    connection: str
 
     def wanted(self, fields: Fields) -> bool:
         """Whether a CRM record is a reply that is to be sent."""
@@ -213,6 +222,7 @@ class Compiled:
     conversations: KindRules | None
     messages: MessageRules
     replies: ReplyRules | None
+    contacts: Map[str, str] = field(default_factory=dict)
 
     def kind(self, kind: Kind) -> KindRules | None:
         """The rules of a kind, None where the mapping has none (and for replies, which have a shape of their own)."""
@@ -264,13 +274,21 @@ def compile_mapping(mapping: Mapping, context: Context) -> Compiled:
             messages.filters,
             messages.deleted,
         ),
-        replies=_replies(replies, rules, around) if replies else None,
+        replies=_replies(replies, messages, rules, around, key(messages.key), context.connection) if replies else None,
+        contacts=context.contacts,
     )
 
 
 def _replies(
-    given: Replies, rules: Callable[[Sequence[FieldMapping]], tuple[FieldRule, ...]], around: Surroundings
+    given: Replies,
+    messages: Messages,
+    rules: Callable[[Sequence[FieldMapping]], tuple[FieldRule, ...]],
+    around: Surroundings,
+    key: KeyRule,
+    connection: str,
 ) -> ReplyRules:
+    replaced = {line.crm for line in given.note}
+    rest = [line for line in messages.fields if line.crm not in replaced]
     return ReplyRules(
         given.object,
         given.when,
@@ -279,6 +297,9 @@ def _replies(
         build(given.transform, None, around),
         given.outcome,
         rules(given.fields),
+        rules([*rest, *given.note]) if given.note else (),
+        key,
+        connection,
     )
 
 
@@ -342,15 +363,19 @@ def reads(compiled: Compiled) -> dict[str, ObjectRead]:
             through = item.through
             want(through.object, Kind.IDENTITY, [through.field, *through.person], through.field)
     messages = compiled.messages
-    above = next((rule.crm for rule in messages.fields if rule.link == "conversation"), None)
-    want(messages.object, Kind.MESSAGE, [messages.key.field, *lines(messages.fields)], messages.key.field, above)
-    if compiled.replies is not None:
-        replies = compiled.replies
-        told = [replies.outcome.status, replies.outcome.error, *(rule.crm for rule in replies.fields)]
-        want(
-            replies.object,
-            Kind.REPLY,
-            [replies.conversation, replies.text, *replies.when, *told],
-            parent=replies.conversation,
-        )
+    above = next(
+        (rule.crm for link in ("conversation", "person") for rule in messages.fields if rule.link == link), None
+    )
+    replies = compiled.replies
+    own = lines([*messages.fields, *(replies.note if replies else ())])
+    want(messages.object, Kind.MESSAGE, [messages.key.field, *own], messages.key.field, above)
+    if replies is not None:
+        told = [replies.outcome.status, replies.outcome.error] if replies.outcome else []
+        named = replies.conversation if isinstance(replies.conversation, str) else replies.conversation.field
+        asked = [named, replies.text, *replies.when, *told, *(rule.crm for rule in replies.fields)]
+        if replies.object == messages.object:
+            shared = result[messages.object]
+            result[messages.object] = replace(shared, reply_when=replies.when, reply_fields=tuple(asked))
+        else:
+            want(replies.object, Kind.REPLY, asked, parent=named)
     return result

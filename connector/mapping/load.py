@@ -77,6 +77,7 @@ def _problems(mapping: Mapping) -> Iterator[Problem]:
     yield from _filters(Kind.MESSAGE, mapping.messages.filters)
     if replies is not None:
         yield from _lines(Kind.REPLY, replies.fields)
+        yield from _lines(Kind.REPLY, replies.note)
         yield from _transform(replies.place.at("transform"), Kind.MESSAGE, replies.transform)
         if not replies.when:
             yield replies.place.at("when").problem(
@@ -131,7 +132,12 @@ def article(kind: Kind) -> str:
     return f"an {kind}" if kind is Kind.IDENTITY else f"a {kind}"
 
 
-LINKS = {Kind.IDENTITY: ("person",), Kind.CONVERSATION: ("person",), Kind.MESSAGE: ("person", "conversation")}
+LINKS = {
+    Kind.IDENTITY: ("person",),
+    Kind.CONVERSATION: ("person",),
+    Kind.MESSAGE: ("person", "conversation", "author"),
+    Kind.REPLY: ("reply",),
+}
 
 
 def _platform_field(here: Place, kind: Kind, line: FieldMapping) -> Iterator[Problem]:
@@ -203,10 +209,12 @@ def _evidence(mapping: Mapping) -> Iterator[Problem]:
 
 
 def _objects(mapping: Mapping) -> Iterator[Problem]:
-    """A CRM object holds records of one kind; otherwise nobody could tell what a record that was read is."""
-    others = [
-        (s.object, s) for s in (mapping.identities, mapping.conversations, mapping.messages, mapping.replies) if s
-    ]
+    """A CRM object holds records of one kind; otherwise nobody could tell what a record that was read is. Replies that are
+    followed by a note are told from messages by their values."""
+    replies = mapping.replies
+    shared = replies and replies.note and replies.object == mapping.messages.object
+    sections = (mapping.identities, mapping.conversations, mapping.messages, None if shared else replies)
+    others = [(s.object, s) for s in sections if s]
     taken = dict.fromkeys(mapping.persons.objects, "persons")
     for name, section in others:
         here = section.place.at("object")
@@ -224,6 +232,6 @@ def _links(mapping: Mapping) -> Iterator[Problem]:
         if line.link == "conversation":
             message = "links to conversations, but the mapping has no conversations."
             yield line.place.at("link").problem(message, "Add a conversations section or remove the line.")
-    if mapping.replies is not None:
+    if mapping.replies is not None and isinstance(mapping.replies.conversation, str):
         message = "replies are sent into conversations, but the mapping has no conversations."
         yield mapping.replies.place.problem(message, "Add a conversations section.")

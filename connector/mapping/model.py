@@ -57,9 +57,13 @@ class FieldMapping(Strict):
     ] = None
     template: Annotated[str | None, Field(description="text with {named fields}; one way, to the CRM")] = None
     constant: Annotated[Scalar, Field(description="a fixed value; one way, to the CRM")] = None
-    link: Annotated[Literal["person", "conversation"] | None, Field(description="the CRM id of the linked record")] = (
-        None
-    )
+    link: Annotated[
+        Literal["person", "conversation", "author", "reply"] | None,
+        Field(
+            description="the CRM id of a record: the person's, the conversation's, the author's (the person's, or the "
+            "contact of the CRM user with the agent's address), or in a note the reply's"
+        ),
+    ] = None
     of: Annotated[
         str | None,
         Field(
@@ -315,18 +319,58 @@ class ReplyOutcome(Strict):
     error: Annotated[str, Field(description="CRM field for the reason")]
 
 
-class Replies(Strict):
-    """Records of the CRM that are sent into a conversation, once."""
+class ReplyTo(Strict):
+    """How the conversation of a reply is found where the reply does not name its record. Give exactly one. What cannot be
+    told is held."""
 
-    object: Annotated[str, Field(description="CRM object")]
+    answered: Annotated[
+        str | None, Field(description="CRM field that names the message it answers: that message's conversation")
+    ] = None
+    newest_open: Annotated[
+        str | None,
+        Field(
+            description="CRM field that names the person it is written to: of their open conversations the one with the newest message"
+        ),
+    ] = None
+
+    @property
+    def field(self) -> str:
+        return str(self.answered or self.newest_open)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.answered is None) is (self.newest_open is None):
+            raise ValueError("a reply finds its conversation by exactly one of answered, newest_open")
+        return self
+
+
+class Replies(Strict):
+    """Records of the CRM that are sent into a conversation, once. What became of them is told in their own fields (`outcome`
+    and `fields`) or by a note under them (`note`)."""
+
+    object: Annotated[str, Field(description="CRM object; with note it may be that of the messages")]
     when: Annotated[dict[str, Scalar], Field(description="a record with these values is a reply to send")]
-    conversation: Annotated[str, Field(description="CRM field that points at the conversation record")]
+    conversation: Annotated[
+        str | ReplyTo, Field(description="CRM field that points at the conversation record, or how it is found")
+    ]
     text: Annotated[str, Field(description="CRM field that holds the text")]
     transform: Annotated[
         TransformStep | list[TransformStep] | None, Field(description="how the text becomes the platform's")
     ] = None
-    outcome: Annotated[ReplyOutcome, Field(description="where a reply that never left is told so")]
-    fields: Annotated[tuple[FieldMapping, ...], Field(description="what comes back from the sent message")]
+    outcome: Annotated[ReplyOutcome | None, Field(description="where a reply that never left is told so")] = None
+    fields: Annotated[tuple[FieldMapping, ...], Field(description="what comes back from the sent message")] = ()
+    note: Annotated[
+        tuple[FieldMapping, ...],
+        Field(description="lines of the note; its other lines are those of messages, whose record it is"),
+    ] = ()
+
+    @model_validator(mode="after")
+    def _told_somewhere(self) -> Self:
+        if bool(self.note) is (self.outcome is not None):
+            raise ValueError("say where the fate of a reply is told: outcome with fields, or note")
+        if self.note and self.fields:
+            raise ValueError("fields belong to outcome; with note the reply's own record is left alone")
+        return self
 
 
 class Mapping(Strict):

@@ -81,6 +81,7 @@ DERIVED: Final[Mapping[Kind, Mapping[str, str]]] = {
         "mark": '"[deleted] ", "[edited] " or nothing',
         "arrow": '"<-" for inbound, "->" for outbound',
         "attachment_lines": "a blank line and one line `type: address` per attachment, or nothing",
+        "fate": "what became of it, as a sentence: for the note under a reply",
     },
 }
 """What the connector itself derives; to be read in templates, filters and one-way lines to the CRM."""
@@ -129,7 +130,21 @@ def names(
     space.update(_shown(own))
     if own.kind is Kind.CONVERSATION:
         space.update(derived or {})
+    if own.kind is Kind.MESSAGE:
+        space["fate"] = _fate(own.fields, str(space.get("conversation.network") or ""))
     return space
+
+
+def unsent(connection: str, fate: str) -> dict[str, Value]:
+    """The namespace of a note about a reply that did not leave."""
+    return {"connection": connection, "fate": fate}
+
+
+def _fate(fields: Fields, network: str) -> str:
+    delivery = str(fields.get("delivery") or "sent")
+    if delivery == "failed":
+        return f"Not delivered{' on ' * bool(network)}{network}: {fields.get('delivery_error') or 'no reason given'}"
+    return f"{delivery.capitalize()}{' on ' * bool(network)}{network}"
 
 
 def _shown(fact: Fact) -> dict[str, Value]:

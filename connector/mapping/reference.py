@@ -30,6 +30,7 @@ SECTIONS: Final[Sequence[tuple[str, type[BaseModel]]]] = (
     ("conversations", model.Conversations),
     ("messages", model.Messages),
     ("replies", model.Replies),
+    ("conversation of replies", model.ReplyTo),
     ("outcome", model.ReplyOutcome),
     ("A line of fields", model.FieldMapping),
     ("A filter", model.Filter),

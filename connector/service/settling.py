@@ -1,5 +1,7 @@
 """Carrying out what a person decided about a hold. Store only: the engine does the rest in its next round."""
 
+from collections.abc import Sequence
+
 from connector.app import Plug
 from connector.errors import ConnectorError
 from connector.model import Hold, HoldType, Intent, Kind, Receipt, Ref, State
@@ -19,7 +21,7 @@ def settle(plug: Plug, id: int, choice: str, by: str, why: str, message: Ref | N
     hold = ledger.hold(id)
     if hold.choice is not None:
         raise ConnectorError(f"Hold {id} was settled by {hold.by}: {hold.choice} ({hold.why}).", "Nothing was changed.")
-    chosen = read_choice(hold, choice, plug.config.crm.type, plug.mapping.persons.objects)
+    chosen = read_choice(hold, choice, *_nameable(plug, hold))
     around = _around(plug, hold)
     if hold.type is HoldType.IN_DOUBT and chosen == "sent" and around.intent:
         _sent(plug, around.intent, message)
@@ -29,11 +31,18 @@ def settle(plug: Plug, id: int, choice: str, by: str, why: str, message: Ref | N
     return ledger.hold(id)
 
 
+def _nameable(plug: Plug, hold: Hold) -> tuple[str, Sequence[str]]:
+    """The system and the objects of the records that a choice may name."""
+    if hold.type is HoldType.CONVERSATION:
+        return plug.config.platform.type, (Kind.CONVERSATION.value,)
+    return plug.config.crm.type, plug.mapping.persons.objects
+
+
 def _around(plug: Plug, hold: Hold) -> Around:
     ledger = plug.ledger
     intent = ledger.intent(hold.intent) if hold.intent is not None else None
     if hold.type not in (HoldType.IDENTITY, HoldType.REFUSED):
-        return Around(intent)
+        return Around(intent, reply=ledger.facts([hold.subject]).get(hold.subject))
     kind = Kind(hold.subject.object) if hold.subject.object in list(Kind) else None
     threads: list[Ref] = []
     identities: list[Ref] = []

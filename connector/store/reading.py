@@ -89,6 +89,13 @@ class Reading(Scoped):
         unique = {row["id"]: row for row in found}
         return [rows.link_of(unique[id_]) for id_ in sorted(unique)]
 
+    def linked_after(self, side: Side, after: str, limit: int) -> list[Ref]:
+        """The records of a side that are linked, in the order of their references as text, so many after a given one."""
+        ref = links.c.platform if side is Side.PLATFORM else links.c.crm
+        query = select(ref).where(links.c.connection == self.connection, links.c.active.is_(True), ref > after)
+        with self._reading() as db:
+            return [Ref.parse(text) for text in db.scalars(query.distinct().order_by(ref).limit(limit))]
+
     def active_links(self) -> int:
         """How many records are linked."""
         query = select(func.count()).where(links.c.connection == self.connection, links.c.active.is_(True))

@@ -5,22 +5,29 @@ next window starts before 12:00, the row is never read. So every window starts `
 overlapped row costs nothing because an observation that is no news is dropped by `observe.fold`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from connector.adapters.base import Page, Stream, Window
-from connector.model import Cursor
+from connector.adapters.base import Page, Stream, Window, no_links
+from connector.model import Cursor, Ref
 
 FUTURE = timedelta(minutes=10)
 """A watermark further ahead of our own clock than this is a clock fault, not progress."""
 
 
-def window(cursor: Cursor, stream: Stream, position: Callable[[str], str | None], *, thorough: bool = False) -> Window:
+def window(
+    cursor: Cursor,
+    stream: Stream,
+    position: Callable[[str], str | None],
+    *,
+    thorough: bool = False,
+    linked: Callable[[str, int], Sequence[Ref]] = no_links,
+) -> Window:
     """The window to read: the unfinished one where there is one, otherwise from the watermark minus the overlap."""
     if cursor.resume is not None:
-        return Window(cursor.since, cursor.resume, position, thorough)
+        return Window(cursor.since, cursor.resume, position, thorough, linked)
     since = cursor.watermark - stream.overlap if cursor.watermark else None
-    return Window(since, None, position, thorough)
+    return Window(since, None, position, thorough, linked)
 
 
 def advance(cursor: Cursor, reading: Window, page: Page) -> Cursor:

@@ -244,20 +244,27 @@ class Draft:
 @dataclass(frozen=True, slots=True)
 class Linker:
     """Answers link lines: the CRM id of the parent, a placeholder while it is being created, null where the line is for
-    records of another object, ABSENT where the parent has no CRM record: then the line is left as it stands."""
+    records of another object, ABSENT where the parent has no CRM record: then the line is left as it stands. `message` is
+    the record that the lines are for, where it is one."""
 
     draft: Draft
     conversation: Ref | None
     person: Ref | None
+    message: Fact | None = None
 
     def __call__(self, rule: FieldRule) -> Value:
+        if rule.link == "reply":
+            link = self.draft.view.link(Kind.REPLY, self.message.ref) if self.message else None
+            return link.crm.id if link else ABSENT
+        if rule.link == "author" and self.message and self.message.fields.get("direction") != "inbound":
+            return self.draft.mapping.contacts.get(str(self.message.fields.get("author_email") or "").lower())
         if rule.with_person:
             person = self._record(Kind.PERSON, self.person)
             if person is None:
                 return ABSENT
             if isinstance(person, Ref) and person.object != rule.with_person:
                 return None
-        kind = Kind(str(rule.link))
+        kind = Kind.CONVERSATION if rule.link == "conversation" else Kind.PERSON
         parent = self.person if kind is Kind.PERSON else self.conversation
         record = self._record(kind, parent)
         if record is None or parent is None:

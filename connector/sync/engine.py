@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from connector.adapters.base import Account, Adapter, Stream
 from connector.errors import ConnectorError, RemoteError
@@ -24,11 +25,13 @@ from connector.sync.observe import fold_all
 from connector.sync.outbox import Drained, Outbox, advice
 from connector.sync.plan import lookups_needed, make_plan
 from connector.sync.view import View
+from connector.sync.whereabouts import Whereabouts
 
 BATCH = 2000
 """Facts planned together: enough to fill a bundle of 1,000 rows per kind, few enough to keep memory flat."""
-PATIENCE = timedelta(minutes=2)
-"""How long `sync` waits for intents that become due later before it leaves them to the next run."""
+PATIENCE = timedelta(minutes=3)
+"""How long `sync` waits for intents that become due later before it leaves them to the next run: longer than a lost write may
+still be under way in any CRM we know (Odoo: two and a half minutes)."""
 ROUNDS = 50
 """Of one `sync`. Quiet takes three or four; a run that never gets there is told of and ends."""
 
@@ -89,7 +92,8 @@ class Engine:
         self._thorough = False
         self._redone = False
         self._tally = Tally()
-        self.outbox = Outbox(ledger, self.adapters, mapping, clock, progress)
+        self._whereabouts = Whereabouts(ledger, self.adapters)
+        self.outbox = Outbox(ledger, self.adapters, mapping, clock, progress, self._whereabouts.fetch)
 
     # -- before anything: are these the accounts and the mapping that somebody looked at?
 
@@ -127,7 +131,7 @@ class Engine:
         """Fetch records that a hint, a link or a plan asked for, and fold them like any page."""
         if not refs:
             return 0
-        seen = self.adapters[side].fetch(refs)
+        seen = self._whereabouts.fetch(side, refs)
         facts = self._folded(side, seen)
         self.outbox.recognise(seen)
         self.ledger.record(facts)
@@ -138,7 +142,9 @@ class Engine:
         cursor = self.ledger.cursor(side, stream.name)
         resumed = cursor.resume is not None
         positions = self.ledger.positions(side, stream.name)
-        window = cursors.window(cursor, stream, positions.get, thorough=self._thorough and cursor.watermark is not None)
+        thorough = self._thorough and cursor.watermark is not None
+        linked = partial(self.ledger.linked_after, side)
+        window = cursors.window(cursor, stream, positions.get, thorough=thorough, linked=linked)
         for page in adapter.pull(stream.name, window):
             if cursors.skewed(page, self._clock()):
                 self.ledger.problem(
@@ -150,7 +156,7 @@ class Engine:
                 page = replace(page, watermark=None)  # noqa: PLW2901
             elif page.watermark:
                 self.ledger.solved(f"clock of {adapter.system}")
-            facts = self._folded(side, page.observed)
+            facts = self._folded(side, self._whereabouts.followed(side, page.observed))
             self.outbox.recognise(page.observed)
             cursor = cursors.advance(cursor, window, page)
             self.ledger.ingest(side, stream.name, facts, cursor, page.positions)
@@ -162,11 +168,18 @@ class Engine:
         return news + self._pull(side, stream) if resumed else news
 
     def _folded(self, side: Side, seen: Sequence[Observed]) -> list[Fact]:
-        """The facts that changed. Of a CRM only what concerns us is kept: a company's other contacts are not ours."""
+        """The facts that changed. Of a CRM only what concerns us is kept: a company's other contacts are not ours, nor what
+        is written to them."""
         if side is Side.CRM:
-            known = self.ledger.known([one.ref for one in seen])
-            seen = [one for one in seen if one.ref in known or one.kind is Kind.REPLY]
+            known = self.ledger.known([ref for one in seen for ref in (one.ref, one.parent) if ref])
+            seen = [one for one in seen if one.ref in known or (one.kind is Kind.REPLY and self._is_ours(one, known))]
         return fold_all(self.ledger.facts([one.ref for one in seen]), tuple(seen), side)
+
+    def _is_ours(self, reply: Observed, known: Collection[Ref]) -> bool:
+        """A record of an object for replies asks for one; a message in a CRM's chatter only where the record it is written
+        on is linked."""
+        rules = self.mapping.replies
+        return rules is not None and (isinstance(rules.conversation, str) or reply.parent in known)
 
     # -- match, merge, plan
 
@@ -195,7 +208,7 @@ class Engine:
             view = self._view(work, candidates)
         chosen = _chosen(view)
         if chosen:
-            seen += crm.fetch(chosen)
+            seen += self._whereabouts.fetch(Side.CRM, chosen)
         found = {fact.ref: fact for fact in fold_all({}, tuple(seen), Side.CRM)}
         view = replace(view, facts={**found, **view.facts}, found=frozenset(found.keys() - view.facts.keys()))
         return make_plan(view, work, self.mapping, self.name)
@@ -209,8 +222,7 @@ class Engine:
             candidates=candidates,
             unique=frozenset(name for name, info in person.fields.items() if info.unique),
             trusted_times=platform.trusted_times & crm.trusted_times,
-            conversation_object=self.mapping.conversations.object if self.mapping.conversations else None,
-            conversation_field=self.mapping.replies.conversation if self.mapping.replies else None,
+            mapping=self.mapping,
         )
 
     # -- guard, journal, apply

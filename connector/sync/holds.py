@@ -12,6 +12,8 @@
 | in_doubt | sent | the reply is the message that was found on the platform |
 | in_doubt | again | the reply is sent again |
 | in_doubt | drop | the reply is given up, and its record in the CRM says so |
+| conversation | a conversation of the platform | the reply is sent into it |
+| conversation | drop | the reply is not sent, and the CRM is told so |
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -19,43 +21,47 @@ from dataclasses import dataclass
 
 from connector.errors import ConnectorError
 from connector.mapping.compiled import Compiled
-from connector.model import OPEN_INTENTS, Fact, Hold, HoldType, Intent, Kind, Ref, State, stamp
+from connector.model import OPEN_INTENTS, Action, Fact, Hold, HoldType, Intent, Kind, Ref, State, stamp
 from connector.store.entries import Entries
 from connector.sync.placeholders import parents
-from connector.sync.replies import outcome
+from connector.sync.replies import DROP, outcome
 
 CHOICES: Mapping[HoldType, tuple[str, ...]] = {
     HoldType.IDENTITY: ("create", "never"),
     HoldType.CONFLICT: ("platform", "crm", "keep"),
     HoldType.REFUSED: ("retry", "drop"),
     HoldType.IN_DOUBT: ("sent", "again", "drop"),
+    HoldType.CONVERSATION: ("drop",),
 }
+ASKS_WHICH = (HoldType.IDENTITY, HoldType.CONVERSATION)
+"""Holds that are settled by naming a record."""
 
 
 @dataclass(frozen=True, slots=True)
 class Around:
     """The rows around a hold: its intent, the open intents of the records below its subject, and the messages of a held
-    person (or of a subject that could not be made) which are not synced."""
+    person (or of a subject that could not be made) which are not synced; of a reply, what its record shows."""
 
     intent: Intent | None = None
     below: Sequence[Intent] = ()
     messages: Sequence[Ref] = ()
+    reply: Fact | None = None
 
 
 def choices(hold: Hold) -> tuple[str, ...]:
-    """What may be chosen, for people: the candidates of an identity first."""
-    candidates = hold.details.get("candidates") or [] if hold.type is HoldType.IDENTITY else []
+    """What may be chosen, for people: the candidates first."""
+    candidates = hold.details.get("candidates") or [] if hold.type in ASKS_WHICH else []
     return (*(str(one["ref"]) for one in candidates), *CHOICES[hold.type])
 
 
 def read_choice(hold: Hold, text: str, system: str, objects: Collection[str]) -> str:
-    """The choice as it is stored. A CRM record may be written as a reference or, among the candidates, as its id alone.
+    """The choice as it is stored. A record may be written as a reference or, among the candidates, as its id alone.
 
-    `system` and `objects` say which CRM records can be persons. Raises ConnectorError naming what is allowed.
+    `system` and `objects` say which records may be named beside the candidates. Raises ConnectorError naming what is allowed.
     """
     if text in CHOICES[hold.type]:
         return text
-    if hold.type is HoldType.IDENTITY:
+    if hold.type in ASKS_WHICH:
         named = [one for one in choices(hold) if one == text or one.endswith(f":{text}")]
         if len(named) == 1:
             return named[0]
@@ -68,7 +74,7 @@ def read_choice(hold: Hold, text: str, system: str, objects: Collection[str]) ->
     raise ConnectorError(
         f"Hold {hold.id} ({hold.type}) cannot be settled with {text!r}.",
         f"Choose one of: {', '.join(choices(hold))}"
-        + (f", or any {system}:{'|'.join(objects)}:<id>." if hold.type is HoldType.IDENTITY else "."),
+        + (f", or any {system}:{'|'.join(objects)}:<id>." if hold.type in ASKS_WHICH else "."),
     )
 
 
@@ -83,7 +89,10 @@ def decide(hold: Hold, choice: str, by: str, why: str, around: Around, mapping: 
         case HoldType.REFUSED:
             return _refused(hold, choice, f"{by} decided: {why}", around, closed)
         case HoldType.IN_DOUBT:
-            return _in_doubt(hold, choice, f"{by} decided: {why}", around, mapping, closed)
+            return _in_doubt(choice, f"{by} decided: {why}", around, mapping, closed)
+        case HoldType.CONVERSATION:
+            told = _not_sent(f"{by} decided: {why}", around, mapping) if choice == DROP else []
+            return Entries(intents=told, closed_holds=closed, redo=[hold.subject])
 
 
 def _identity(hold: Hold, choice: str, why: str, around: Around, closed: list[tuple[int, str, str, str]]) -> Entries:
@@ -122,13 +131,19 @@ def _is_parent(intent: Intent) -> bool:
 
 
 def _in_doubt(
-    hold: Hold, choice: str, why: str, around: Around, mapping: Compiled, closed: list[tuple[int, str, str, str]]
+    choice: str, why: str, around: Around, mapping: Compiled, closed: list[tuple[int, str, str, str]]
 ) -> Entries:
     if choice == "again":
         return Entries(closed_holds=closed, requeued=_open(around.intent))
-    told = [outcome(mapping.replies, hold.subject, "failed", why)] if choice == "drop" and mapping.replies else []
-    dropped = [(id_, why) for id_ in _open(around.intent)] if choice == "drop" else []
+    told = _not_sent(why, around, mapping) if choice == DROP else []
+    dropped = [(id_, why) for id_ in _open(around.intent)] if choice == DROP else []
     return Entries(intents=told, closed_holds=closed, dropped=dropped)
+
+
+def _not_sent(why: str, around: Around, mapping: Compiled) -> list[Action]:
+    """The write that tells on the reply's record that it was given up."""
+    rules, reply = mapping.replies, around.reply
+    return [outcome(rules, reply, "failed", why)] if rules and reply else []
 
 
 def sent_as(intent: Intent, messages: Sequence[Fact], taken: Collection[Ref], named: Ref | None) -> Ref:

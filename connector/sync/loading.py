@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from connector.mapping.compiled import Compiled
 from connector.model import Fact, Intent, Kind, Op, Ref, Side
 from connector.store.store import Ledger
 from connector.sync.identity import Candidate
@@ -15,8 +16,7 @@ def load_view(
     candidates: Mapping[Ref, list[Candidate]],
     unique: frozenset[str],
     trusted_times: frozenset[Kind],
-    conversation_object: str | None,
-    conversation_field: str | None,
+    mapping: Compiled,
 ) -> View:
     """Everything a plan of this batch may look at: parents, identities, counterparts, siblings, snapshots, open work.
 
@@ -24,9 +24,11 @@ def load_view(
     their parents, then the links and CRM records of all of them.
     """
     facts = {fact.ref: fact for fact in work}
-    replied = _replied_conversations(work, conversation_object, conversation_field)
-    partners = {link.platform for link in ledger.links_of([*facts, *replied], active=True)}
-    facts |= ledger.facts(partners - facts.keys())
+    replied = _answered(work, mapping)
+    partners = ledger.links_of([*facts, *replied], active=True)
+    facts |= ledger.facts({link.platform for link in partners} - facts.keys())
+    writers = {link.platform for link in partners if link.kind is Kind.PERSON and link.crm in replied}
+    facts |= ledger.facts(set(ledger.children(writers, Kind.CONVERSATION)) - facts.keys())
     for _ in range(2):
         facts |= ledger.facts(_parents(facts.values()) - facts.keys())
     persons = [ref for ref, fact in facts.items() if fact.kind is Kind.PERSON and fact.side is Side.PLATFORM]
@@ -73,11 +75,20 @@ def _parents(facts: Iterable[Fact]) -> set[Ref]:
     return found
 
 
-def _replied_conversations(work: Sequence[Fact], object_: str | None, field: str | None) -> set[Ref]:
-    if not object_ or not field:
+def _answered(work: Sequence[Fact], mapping: Compiled) -> set[Ref]:
+    """The CRM records that tell where replies belong: the conversation they name, the message they answer, or the contact
+    they are written on."""
+    rules, conversations = mapping.replies, mapping.conversations
+    if rules is None:
         return set()
-    return {
-        Ref(fact.ref.system, object_, str(fact.fields[field]))
-        for fact in work
-        if fact.kind is Kind.REPLY and fact.fields.get(field)
-    }
+    way, found = rules.conversation, set[Ref]()
+    object_ = rules.object if not isinstance(way, str) else conversations.object if conversations else None
+    field = way if isinstance(way, str) else way.answered
+    for fact in work:
+        if fact.kind is not Kind.REPLY:
+            continue
+        if object_ and field and fact.fields.get(field):
+            found.add(Ref(fact.ref.system, object_, str(fact.fields[field])))
+        if not isinstance(way, str) and fact.parent:
+            found.add(fact.parent)
+    return found

@@ -1,9 +1,9 @@
 """Folding a new observation into what is remembered of a record. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from connector.model import Fact, Kind, Observed, Ref, Side, State, Value, digest
+from connector.model import Fact, Kind, Life, Observed, Ref, Side, State, Value, digest
 
 KEPT_WHEN_DELETED = ("text", "attachments")
 AUTHOR = ("author", "author_email")
@@ -89,3 +89,13 @@ def fold_all(known: Mapping[Ref, Fact], page: tuple[Observed, ...], side: Side) 
         if fact is not None:
             facts[seen.ref] = news[seen.ref] = fact
     return list(news.values())
+
+
+def moved_to(loser: Ref, children: Sequence[Observed]) -> Ref | None:
+    """The one record that what hung on a vanished one hangs on now; None where its children do not agree on one."""
+    homes = {
+        one.parent
+        for one in children
+        if one.life is Life.LIVE and one.parent and one.parent.object == loser.object and one.parent != loser
+    }
+    return homes.pop() if len(homes) == 1 else None

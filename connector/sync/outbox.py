@@ -73,9 +73,11 @@ class Outbox:
         adapters: Mapping[Side, Adapter],
         mapping: Compiled,
         clock: Callable[[], datetime],
-        progress: Callable[[str, int], None] = lambda _what, _count: None,
+        progress: Callable[[str, int], None],
+        fetch: Callable[[Side, Sequence[Ref]], list[Observed]],
     ) -> None:
         self._ledger = ledger
+        self._fetch = fetch
         self._adapters = adapters
         self._mapping = mapping
         self._clock = clock
@@ -115,7 +117,7 @@ class Outbox:
             if side in self._resting and self._clock() < self._resting[side]:
                 continue
             try:
-                self._look_again([one for one in mine if one.action.op is Op.UPSERT])
+                self._look_again([one for one in mine if one.action.op is Op.UPSERT and self._is_over(one)])
                 for intent in mine:
                     if intent.action.op is Op.SEND:
                         self._probe(intent)
@@ -243,11 +245,10 @@ class Outbox:
 
     def _probe(self, intent: Intent) -> None:
         """After the longest time a sent message may stay invisible, look for our marker in the conversation."""
-        adapter = self._adapters[intent.action.side]
-        tried = intent.tried_at or self._clock()
-        if self._clock() < tried + adapter.capabilities.lag:
+        if not self._is_over(intent):
             return
-        found = adapter.probe(_as_write(intent, intent.action.fields), intent.token, tried)
+        tried = intent.tried_at or self._clock()
+        found = self._adapters[intent.action.side].probe(_as_write(intent, intent.action.fields), intent.token, tried)
         if isinstance(found, Receipt):
             self._settle([Landed(intent, found, intent.action.fields)])
         elif found is Probe.ABSENT:
@@ -261,6 +262,15 @@ class Outbox:
                 intent.id, "in doubt", NewHold(HoldType.IN_DOUBT, intent.action.source, question, details)
             )
 
+    def _is_over(self, intent: Intent) -> bool:
+        """Whether a write whose answer was lost has certainly come to its end.
+
+        Two actors: our call is cut off while the CRM still works on it; we look, find nothing, and send it again; then the
+        first one commits as well.
+        """
+        lag = self._adapters[intent.action.side].capabilities.lag
+        return intent.tried_at is None or self._clock() >= intent.tried_at + lag
+
     def _look_again(self, intents: Sequence[Intent]) -> None:
         """What became of updates and creations whose answer never came: all of them looked up in as few calls as it takes."""
         if not intents:
@@ -270,7 +280,7 @@ class Outbox:
         keyed = [one for one in intents if one.action.key and not one.action.target]
         shown: dict[int, Observed | None] = {}
         if known:
-            targets = adapter.fetch([one.action.target for one in known if one.action.target])
+            targets = self._fetch(adapter.side, [one.action.target for one in known if one.action.target])
             shown |= {one.id: seen for one, seen in zip(known, targets, strict=True)}
         if keyed:
             found = adapter.find([Lookup(one.action.object, *one.action.key) for one in keyed if one.action.key])
@@ -379,7 +389,7 @@ class Outbox:
         if action.op is Op.SEND or action.target is None:
             self._rejected(intent, error)
             return
-        seen = self._adapters[action.side].fetch([action.target])
+        seen = self._fetch(action.side, [action.target])
         known = self._ledger.facts([action.target])
         facts = [fold(known.get(one.ref), one, action.side) for one in seen]
         self._anew([intent], str(error), [fact for fact in facts if fact], [action.target])
@@ -434,7 +444,9 @@ class Outbox:
 
     def _told(self, intent: Intent, fate: str, error: str) -> list[Action]:
         """The write that tells the fate of a reply that did not leave, on the CRM record that asked for it."""
-        return [outcome(self._mapping.replies, intent.action.source, fate, error)] if self._mapping.replies else []
+        rules, source = self._mapping.replies, intent.action.source
+        reply = self._ledger.facts([source]).get(source)
+        return [outcome(rules, reply, fate, error)] if rules and reply else []
 
     def _lost_parents(self, intent: Intent) -> bool:
         """Whether a new record was refused because what it hangs on was merged or deleted; then it is decided anew.
@@ -447,7 +459,7 @@ class Outbox:
         above |= {fact.parent for fact in facts.values() if fact.parent}
         above |= {fact.parent for fact in self._ledger.facts(above).values() if fact.parent}
         records = sorted({link.crm for link in self._ledger.links_of(above, active=True) if link.platform in above})
-        seen = self._adapters[action.side].fetch(records) if records else []
+        seen = self._fetch(action.side, records) if records else []
         if all(one.life is Life.LIVE for one in seen):
             return False
         known = self._ledger.facts([one.ref for one in seen])

@@ -34,6 +34,9 @@ def settlement(
     action, receipt = landed.intent.action, landed.receipt
     if action.op is Op.SEND:
         return _sent(landed, mapping, facts)
+    if action.kind is Kind.REPLY and action.target is None:
+        # A note about a reply that did not leave stands for itself.
+        return Settlement(landed.intent.id, receipt)
     if action.op is Op.REMOVE:
         gone = replace(facts[receipt.ref], life=Life.GONE, dirty=True) if receipt.ref in facts else None
         return Settlement(

@@ -43,10 +43,11 @@ def setting(draft: Draft, message: Fact) -> Setting:
 
 
 def _as_typed(draft: Draft, message: Fact) -> Fact:
-    """A reply as its author typed it in the CRM: what the platform shows of it is escaped for its own markup."""
+    """A reply as its author typed it in the CRM: what the platform shows of it is escaped for its own markup. A note under
+    the reply does not repeat it."""
     link, rules = draft.view.link(Kind.REPLY, message.ref), draft.mapping.replies
     reply = draft.view.facts.get(link.crm) if link else None
-    typed = reply.fields.get(rules.text) if reply and rules else None
+    typed = reply.fields.get(rules.text) if reply and rules and not rules.note else None
     return replace(message, fields={**message.fields, "text": typed}) if typed and not message.edited else message
 
 
@@ -178,12 +179,13 @@ def _bring_in(draft: Draft, scene: Setting) -> None:
 
 def _merge(draft: Draft, scene: Setting) -> None:
     message = scene.message
-    rules = draft.mapping.messages
+    rules, replies = draft.mapping.messages, draft.mapping.replies
     link = draft.view.link(Kind.MESSAGE, message.ref)
-    pair = draft.pair(message, link, scene.names, Linker(draft, message.parent, scene.person))
+    pair = draft.pair(message, link, scene.names, Linker(draft, message.parent, scene.person, message))
+    answer = replies is not None and replies.note and draft.view.link(Kind.REPLY, message.ref)
     result = draft.merge_into_plan(
         Kind.MESSAGE,
-        rules.fields,
+        replies.note if replies and answer else rules.fields,
         pair,
         message,
         link=link,

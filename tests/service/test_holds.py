@@ -163,7 +163,8 @@ def test_again_sends_the_reply_again():
 
 def test_a_dropped_reply_is_told_in_the_crm():
     reply = intent(op=Op.SEND, kind=Kind.REPLY, subject=REPLY)
-    entries = decided(hold(HoldType.IN_DOUBT, REPLY), "drop", intent=reply)
+    asked = Fact(REPLY, Side.CRM, Kind.REPLY, {"Status__c": "Held"}, "1")
+    entries = decided(hold(HoldType.IN_DOUBT, REPLY), "drop", intent=reply, reply=asked)
     (told,) = entries.intents
     assert (told.target, told.fields["Status__c"]) == (REPLY, "Failed")
     assert [id_ for id_, _ in entries.dropped] == [1]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Self
 
@@ -16,7 +16,7 @@ from connector.adapters.odoo.transport import Answer, Client, Row, checked
 from connector.adapters.odoo.values import EXTERNAL_ID, MESSAGE, external_key, is_number, plain_time, shown, stored
 from connector.adapters.phones import same_phone
 from connector.errors import Rejected, SchemaDrift, Unreadable
-from connector.model import Fields, Life, Observed, Ref, Value, stamp
+from connector.model import Fields, Kind, Life, Observed, Ref, Value, stamp
 
 PAGE: Final = 1000
 UNSEEN: Final = "unseen"
@@ -62,7 +62,7 @@ class Reads:
             answer = self._page(place, floor)
             until = place.until or plain_time(stamp(_told(answer)))
             rows = checked(answer.body, "search_read")
-            found = tuple(self._observe(place.model, rows))
+            found = self._answers_to_us(self._observe(place.model, rows), rows, floor)
             later = models[models.index(place.model) + 1 :]
             if len(rows) >= PAGE:
                 place = Place(place.model, int(rows[-1]["id"]), until)
@@ -72,6 +72,32 @@ class Reads:
                 yield Page(found, watermark=moment(until))
                 return
             yield Page(found, resume=str(place))
+
+    def _answers_to_us(self, found: Sequence[Observed], rows: Sequence[Row], floor: str | None) -> tuple[Observed, ...]:
+        """Only what is typed under a note of ours is a reply, and only when it is new.
+
+        Two actors: a colleague writes to a contact by mail for years; then the contact writes on a network, or is merged with
+        one who did, and Odoo stamps every old message anew. None of them was meant for the network.
+        """
+        made = {int(row["id"]): str(row["create_date"]) for row in rows}
+        first: dict[Ref, int] = {}
+        told: list[Observed] = []
+        for one in found:
+            if one.kind is Kind.REPLY:
+                at = one.parent
+                if at and at not in first:
+                    first[at] = self._first_of_ours(at)
+                fresh = floor is not None and made[int(one.ref.id)] >= floor
+                if not (fresh and at and 0 < first[at] < int(one.ref.id)):
+                    one = replace(one, kind=self.read_of(one.ref.object).kind)  # noqa: PLW2901
+            told.append(one)
+        return tuple(told)
+
+    def _first_of_ours(self, at: Ref) -> int:
+        """The first message that we wrote on a record, 0 where there is none."""
+        domain = [["model", "=", at.object], ["res_id", "=", int(at.id)], ["create_uid", "=", self._user()]]
+        ids = self._client.read(MESSAGE, "search", domain=domain, order="id asc", limit=1).body
+        return int(ids[0]) if ids else 0
 
     def server_time(self) -> datetime:
         return _told(self._client.read("res.users", "context_get"))

@@ -9,7 +9,7 @@ from connector.adapters.odoo.transport import Row
 from connector.adapters.odoo.values import AUTHOR_TYPE, DONE, EXTERNAL_ID, Types, shown
 from connector.model import Fields, Kind, Observed, Ref, Value
 
-STAMPS = ("write_date", "write_uid", "create_uid")
+STAMPS = ("write_date", "write_uid", "create_date", "create_uid")
 PSEUDO = frozenset((EXTERNAL_ID, AUTHOR_TYPE, DONE))
 
 
@@ -19,7 +19,7 @@ def ref(model: str, id_: object) -> Ref:
 
 def columns(read: ObjectRead, types: Types) -> list[str]:
     """The real fields to ask for; one that this version does not have (`mobile` since 19) is left out."""
-    wanted = [*read.fields, *read.reply_when, *filter(None, (read.key, read.parent)), *STAMPS]
+    wanted = [*read.fields, *read.reply_when, *read.reply_fields, *filter(None, (read.key, read.parent)), *STAMPS]
     wanted += ["model"] if read.parent == "res_id" else []
     own = (name.partition(".")[0] for name in wanted if name not in PSEUDO)
     return [name for name in dict.fromkeys(own) if name in types and name != "id"]
@@ -51,12 +51,15 @@ def observed(
             return row.get("active") is False
         return shown(types[name], row[name], names)
 
-    wanted = dict.fromkeys((*read.fields, *read.reply_when, *filter(None, (read.key, read.parent))))
+    asked = {name: value(name) for name in read.reply_when if name in PSEUDO or name in types}
+    kind = kind_of(read, asked, row, user)
+    own = (*read.reply_when, *read.reply_fields) if kind is Kind.REPLY else ()
+    wanted = dict.fromkeys((*read.fields, *own, *filter(None, (read.key, read.parent))))
     fields = {name: value(name) for name in wanted if name in extra or name in PSEUDO or name in types}
     by = maker(row, "write_uid")
     return Observed(
         ref(model, row["id"]),
-        kind_of(read, fields, row, user),
+        kind,
         fields,
         version=str(row["write_date"]),
         changed_at=moment(row["write_date"]),

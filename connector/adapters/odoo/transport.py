@@ -20,7 +20,7 @@ from connector.errors import AuthError, Unreadable
 JSON_2_SINCE: Final = 19
 READ_TIMEOUT: Final = 130.0
 """Seconds. A worker ends a call after 120 (Odoo's `limit_time_real`), so what lasts longer will not be answered."""
-BY_PLACE: Final = frozenset(("create", "write", "load", "search", "check_object_reference"))
+BY_PLACE: Final = frozenset(("create", "write", "load", "check_object_reference"))
 """Methods whose parameters are named differently from model to model in older versions; JSON-RPC passes them by place."""
 CONTEXT: Final = {"active_test": False, "tz": "UTC", "lang": "en_US"}
 """Archived records exist; times are UTC in `load` as well, which would read them in the user's zone."""
@@ -102,6 +102,9 @@ class JsonRpc:
         if method in BY_PLACE:
             places += params.values()
             named = {"context": dict(context)}
+        elif method == "search":
+            # Its first parameter is `args` before 16 and `domain` after.
+            places.append(named.pop("domain"))
         door = self._door
         return self._call("object", "execute_kw", door.database, self.user(), door.secret, model, method, places, named)
 

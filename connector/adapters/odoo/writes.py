@@ -103,6 +103,10 @@ class Writes:
     def _created(self, rows: Rows, more: Mapping[str, Callable[[Row], Any]]) -> Results:
         model = rows[0].write.object
         given = [self._values(row.write) | {name: value(row) for name, value in more.items()} for row in rows]
+        for values in given:
+            if model == MESSAGE and values.get("email_from"):
+                # Written by somebody who has no contact here; left out, Odoo would name our own user.
+                values.setdefault("author_id", False)
         made = self._client.write(model, "create", vals_list=given)
         ids = made if isinstance(made, list) else [made]
         if len(ids) != len(rows):
