@@ -1,7 +1,6 @@
 """Bad answers of both systems, fields that are taken away, wrong credentials: shown with a way out, and nothing is lost or
 doubled once it is over."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -190,13 +189,13 @@ def test_another_account_than_the_pinned_one_is_refused_before_anything_is_read(
     thread = desk.customer("Noa Quint", desk.phone(), "hello")
     engine = desk.engine()
     engine.prepare()
-    ours = desk.sandboxes
-    desk.sandboxes = replace(ours, chatwoot_url=ours.chatwoot_url.replace("127.0.0.1", "localhost"))
+    ours = desk.chatwoot_url
+    desk.chatwoot_url = ours.replace("127.0.0.1", "localhost")
     try:
         with pytest.raises(Refusal) as caught:
             desk.sync()
     finally:
-        desk.sandboxes = ours
+        desk.chatwoot_url = ours
     assert caught.value.code == "wrong_account"
     assert "localhost/1" in caught.value.message
     assert "right credentials" in caught.value.way_out

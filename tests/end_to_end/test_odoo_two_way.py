@@ -9,7 +9,6 @@ import pytest
 from bs4 import BeautifulSoup
 from odoo_server import NOOR, Person
 
-
 QUESTION = "Is my bike ready? <b>&amp;</b> 🚲"
 
 
@@ -101,7 +100,7 @@ def test_log_notes_and_the_connectors_own_notes_never_go_out(store: Any, talk: A
 
 
 def test_a_reply_that_the_network_refuses_says_why_under_the_comment(store: Any, talk: Any, noor: Person) -> None:
-    conversation, partner = talk
+    _conversation, partner = talk
     comment = store.comment(partner, "too late", noor)
     reason = "10 - This message is sent outside of allowed window."
     store.control("delivery", message_id="next", status="failed", external_error=reason)
