@@ -115,7 +115,8 @@ class Schema:
             return [self._tag(model, str(name)) for name in value]
         if is_number(value):
             return int(value)
-        found = self.by_external_id(*str(value).partition(".")[::2]) if "." in str(value) else None
+        module, _, name = str(value).partition(".")
+        found = self._cached(str(value), "reference", partial(self.by_external_id, module, name)) if name else None
         if found is None:
             raise Rejected(
                 SYSTEM, "reference", f"{value} is no record of {model or 'Odoo'}.", "Fix the value in the mapping."
