@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 READY := $(VENV)/ready
+CRM := salesforce
+DEMO_salesforce := -m connector.sandbox.demo
+DEMO_odoo := tests/servers/odoo_demo.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format clean
@@ -12,8 +15,8 @@ READY := $(VENV)/ready
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-demo: $(READY) ## both sides on this machine, people at work on them, the connector between; half a minute
-	@$(BIN)/python -m connector.sandbox.demo
+demo: $(READY) ## both sides on this machine, people at work on them, the connector between; half a minute; CRM=odoo: a real Odoo
+	@$(BIN)/python $(or $(DEMO_$(CRM)),$(error CRM is salesforce or odoo, not '$(CRM)'))
 
 test: check ## lint, types, and all tests
 	@$(BIN)/pytest

@@ -36,7 +36,10 @@ class Kind(StrEnum):
 
     @property
     def rank(self) -> int:
-        return list(Kind).index(self)
+        return RANK[self]
+
+
+RANK = {kind: rank for rank, kind in enumerate(Kind)}
 
 
 class Life(StrEnum):

@@ -9,9 +9,11 @@ from rich.console import Console
 
 from connector.config import load_config
 from connector.model import State
-from connector.sandbox.demo.deeds import REPLY, do_in_the_crm, do_on_the_networks
+from connector.sandbox.demo.deeds import do_in_the_crm, do_on_the_networks
 from connector.sandbox.demo.pages import Pages
-from connector.sandbox.demo.stage import Stage, account_by_network, judge, stage, unbalanced
+from connector.sandbox.demo.salesforce import stage
+from connector.sandbox.demo.script import REPLY
+from connector.sandbox.demo.stage import Stage, account_by_network, judge, unbalanced
 from connector.sandbox.demo.story import play
 
 README = Path(__file__).parents[1] / "README.md"
@@ -92,7 +94,7 @@ def test_a_message_nobody_has_read_yet_unbalances_the_account(on: Stage) -> None
     assert unbalanced(on) is None
     do_on_the_networks(on.people)
     assert unbalanced(on) is None
-    url = f"{on.sandboxes.chatwoot_url}/__control/customer"
+    url = f"{on.chatwoot_url}/__control/customer"
     news = {"inbox": "WhatsApp", "source_id": "491713920042", "text": "Hallo?"}
     requests.post(url, json=news, timeout=30).raise_for_status()
     assert "Chatwoot stores 130 messages, the connector has seen 129" in str(unbalanced(on))
@@ -100,8 +102,8 @@ def test_a_message_nobody_has_read_yet_unbalances_the_account(on: Stage) -> None
 
 def test_a_task_that_somebody_deleted_in_the_crm_unbalances_the_account(on: Stage) -> None:
     on.sync()
-    task = on.people.crm_user.query("SELECT Id FROM Task WHERE SMM_Message_Key__c != null")[0]["Id"]
-    on.people.crm_user.remove("Task", task)
+    task = on.people.crm.user.query("SELECT Id FROM Task WHERE SMM_Message_Key__c != null")[0]["Id"]
+    on.people.crm.user.remove("Task", task)
     assert "but the CRM has" in str(unbalanced(on))
     on.sync()
     assert unbalanced(on) is None
@@ -109,7 +111,7 @@ def test_a_task_that_somebody_deleted_in_the_crm_unbalances_the_account(on: Stag
 
 
 def test_the_demo_uses_the_example_config_with_other_addresses(on: Stage) -> None:
-    written = load_config(on.sandboxes.directory.parent / "config.yaml")
+    written = load_config(on.directory.parent / "config.yaml")
     assert list(written.connections) == ["main"]
-    assert written.connections["main"].platform.url == on.sandboxes.chatwoot_url
-    assert written.connections["main"].crm.url == on.sandboxes.salesforce_url
+    assert written.connections["main"].platform.url == on.chatwoot_url
+    assert written.connections["main"].crm.url == on.people.crm.user.url

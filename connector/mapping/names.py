@@ -81,6 +81,7 @@ DERIVED: Final[Mapping[Kind, Mapping[str, str]]] = {
         "mark": '"[deleted] ", "[edited] " or nothing',
         "arrow": '"<-" for inbound, "->" for outbound',
         "attachment_lines": "a blank line and one line `type: address` per attachment, or nothing",
+        "undelivered": "a blank line and why it never reached the network, or nothing",
         "fate": "what became of it, as a sentence: for the note under a reply",
     },
 }
@@ -143,7 +144,7 @@ def unsent(connection: str, fate: str) -> dict[str, Value]:
 def _fate(fields: Fields, network: str) -> str:
     delivery = str(fields.get("delivery") or "sent")
     if delivery == "failed":
-        return f"Not delivered{' on ' * bool(network)}{network}: {fields.get('delivery_error') or 'no reason given'}"
+        return f"Not delivered{' on ' * bool(network)}{network}: {_reason(fields)}"
     return f"{delivery.capitalize()}{' on ' * bool(network)}{network}"
 
 
@@ -153,7 +154,13 @@ def _shown(fact: Fact) -> dict[str, Value]:
         space["mark"] = "[deleted] " if fact.fields.get("deleted") else "[edited] " if fact.edited else ""
         space["arrow"] = "->" if fact.fields.get("direction") == "outbound" else "<-"
         space["attachment_lines"] = attachment_lines(fact.fields.get("attachments"))
+        failed = fact.fields.get("delivery") == "failed"
+        space["undelivered"] = f"\n\nNot delivered: {_reason(fact.fields)}" if failed else ""
     return space
+
+
+def _reason(fields: Fields) -> str:
+    return str(fields.get("delivery_error") or "no reason given")
 
 
 def attachment_lines(attachments: Value) -> str:

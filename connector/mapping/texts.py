@@ -87,7 +87,8 @@ class TextToHtml(Base):
         return html_to_text(show(value))
 
     def key(self, value: Value) -> Hashable:
-        return html_to_text(text_to_html(show(value)))
+        """What comes back of it: `html_to_text(text_to_html(value))`, said without making and reading a page."""
+        return clean(clean(show(value)).replace("\t", " ").replace("\xa0", " "))
 
 
 class MarkdownToText(Base):
@@ -117,6 +118,7 @@ BLANKS: Final = re.compile(r"[ \t\n]+")
 PARAGRAPHS: Final = frozenset(("p", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "table", "pre", "blockquote"))
 LINES: Final = frozenset(("div", "li", "tr", "section", "article", "header", "footer", "address", "dt", "dd", "hr"))
 SILENT: Final = frozenset(("script", "style", "head", "title", "template"))
+LINES_ALONE: Final = re.compile(r"(?:[^<&]|&(?:amp|lt|gt|nbsp);|<br>)*")
 LINE: Final = "\x01"
 PARAGRAPH: Final = "\x02"
 
@@ -124,10 +126,25 @@ PARAGRAPH: Final = "\x02"
 def html_to_text(value: str) -> str:
     """What a reader of the page sees. Line and paragraph boundaries are marked by control characters on the way, which
     `clean` keeps out of the input."""
+    source = clean(value)
+    if LINES_ALONE.fullmatch(source):
+        # What `text_to_html` makes, which is most of what is read: no parser is needed for lines.
+        return _settled("\n".join(BLANKS.sub(" ", html.unescape(line)) for line in source.split("<br>")))
     try:
-        page = BeautifulSoup(clean(value), "html.parser")
+        page = BeautifulSoup(source, "html.parser")
     except ParserRejectedMarkup:
-        return clean(value)  # No parser reads it as HTML, so it is text that somebody typed.
+        return source  # No parser reads it as HTML, so it is text that somebody typed.
+    return _settled(_walked(page))
+
+
+def _settled(text: str) -> str:
+    text = re.sub(r" *([\x01\x02](?:[ \x01\x02])*)", lambda m: "\n\n" if PARAGRAPH in m[1] else "\n", text)
+    text = re.sub(r" *\n *", "\n", text)
+    return clean(text.replace("\xa0", " "))
+
+
+def _walked(page: BeautifulSoup) -> str:
+    """The texts of a page in reading order, with marks at the boundaries of lines and paragraphs."""
     out: list[str] = []
     stack: list[object] = [page]
     while stack:
@@ -143,10 +160,7 @@ def html_to_text(value: str) -> str:
             out.append(before)
             stack.append(after)
             stack.extend(reversed(list(node.children)))
-    text = "".join(out)
-    text = re.sub(r" *([\x01\x02](?:[ \x01\x02])*)", lambda m: "\n\n" if PARAGRAPH in m[1] else "\n", text)
-    text = re.sub(r" *\n *", "\n", text)
-    return clean(text.replace("\xa0", " "))
+    return "".join(out)
 
 
 def _around(tag: Tag) -> tuple[str, str]:

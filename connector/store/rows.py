@@ -175,6 +175,18 @@ def decided_of(row: Row) -> Decided:
     return Decided(decision, row["intent"], row["decided_at"])
 
 
+def carried_decisions(row: Row) -> list[Decided]:
+    """What the write of a row of `intents` was decided by. Of a write to the platform the table `decisions` tells."""
+    action = action_of(row)
+    if action.side is Side.PLATFORM:
+        return []
+    crm = action.target or ref(row["result"])
+    return [
+        Decided(DecisionRow(action.kind, action.subject, crm, one, action.source), row["id"], row["planned_at"])
+        for one in action.decisions
+    ]
+
+
 def intent_row(connection: str, action: Action, token: str, planned_at: datetime) -> dict[str, Any]:
     """Columns of `intents` for a new intent; what is never searched for goes into `body`."""
     return {

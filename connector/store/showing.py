@@ -4,7 +4,7 @@ from dataclasses import asdict
 from datetime import date
 from typing import Any
 
-from sqlalchemy import Connection, func, or_, select, update
+from sqlalchemy import Connection, RowMapping, func, or_, select, update
 
 from connector.errors import StoreError
 from connector.model import Fields, HoldType, Intent, IntentState, Kind, Ref, Side, State
@@ -41,11 +41,16 @@ class Showing(Scoped):
         )
 
     def decisions_for(self, ref: Ref) -> list[Decided]:
-        """All decisions about this record, on either side or as the news that caused them; oldest first."""
+        """All decisions about this record, on either side or as the news that caused them; oldest first. Those that led to a
+        write stand in its intent."""
         value = str(ref)
         about = or_(decisions.c.platform == value, decisions.c.crm == value, decisions.c.source == value)
         query = select(decisions).where(decisions.c.connection == self.connection, about).order_by(decisions.c.id)
-        return [rows.decided_of(row) for row in self._rows(query)]
+        told = [rows.decided_of(row) for row in self._rows(query)]
+        known = {(one.intent, one.row.decision.field) for one in told}
+        carried = [one for row in self._intents_about(ref) for one in rows.carried_decisions(row)]
+        told += [one for one in carried if (one.intent, one.row.decision.field) not in known]
+        return sorted(told, key=lambda one: one.decided_at)
 
     def conflicts(self, limit: int) -> list[Decided]:
         """The latest decisions in which both sides had changed, newest first."""
@@ -59,6 +64,9 @@ class Showing(Scoped):
 
     def intents_for(self, ref: Ref) -> list[Intent]:
         """All intents, open or over, that came from this record, were about it, aimed at it or made it; oldest first."""
+        return [rows.intent_of(row) for row in self._intents_about(ref)]
+
+    def _intents_about(self, ref: Ref) -> list[RowMapping]:
         value = str(ref)
         about = or_(
             intents.c.source == value,
@@ -67,7 +75,7 @@ class Showing(Scoped):
             intents.c.result == value,
         )
         query = select(intents).where(intents.c.connection == self.connection, about).order_by(intents.c.id)
-        return [rows.intent_of(row) for row in self._rows(query)]
+        return list(self._rows(query))
 
     def problem(self, scope: str, code: str, message: str, way_out: str) -> None:
         """Something is wrong (again) with `scope`. One row per scope and code: seen again, it counts up."""

@@ -167,7 +167,14 @@ class Draft:
             self._advance(link, pair, result)
         self.intents += writes
         self.creating.update((kind, pair.subject) for action in writes if action.side is Side.CRM and not crm_ref)
-        self.decisions += [DecisionRow(kind, pair.subject, crm_ref, one, source.ref) for one in result.decisions]
+        # What a write to the CRM was decided by stands in the write itself; conflicts are listed for people besides.
+        to_crm = [action for action in writes if action.side is Side.CRM]
+        carried = {one.field for action in to_crm for one in action.decisions if not one.conflict}
+        self.decisions += [
+            DecisionRow(kind, pair.subject, crm_ref, one, source.ref)
+            for one in result.decisions
+            if one.field not in carried
+        ]
         return result
 
     def _writes(

@@ -243,9 +243,21 @@ class Engine:
         so persons without a link need not be looked up for it."""
         tally = self._tally.copy()
         for work in self._dirty():
-            tally.add(make_plan(self._view(work, {}), work, self.mapping, self.name))
+            linked = self._linked_part(work)
+            if linked:
+                tally.add(make_plan(self._view(linked, {}), linked, self.mapping, self.name))
         judge(tally, self.ledger.active_links(), self._allowed)
         self._tally = tally
+
+    def _linked_part(self, work: Sequence[Fact]) -> list[Fact]:
+        """What of the work may change a record that exists: new messages change none but their conversations, which show how
+        many there are."""
+        messages = [fact for fact in work if fact.kind is Kind.MESSAGE and fact.side is Side.PLATFORM]
+        linked = {link.platform for link in self.ledger.links_of([one.ref for one in messages])}
+        new = {one.ref: one.parent for one in messages if one.ref not in linked}
+        threads = self.ledger.facts({parent for parent in new.values() if parent} if self.mapping.conversations else ())
+        rest = [fact for fact in work if fact.ref not in new]
+        return [*rest, *(thread for ref, thread in threads.items() if ref not in {fact.ref for fact in rest})]
 
     def _journal(self, entries: Entries) -> int:
         entries = self._with_followers(entries)

@@ -47,17 +47,23 @@ def fold(old: Fact | None, seen: Observed, side: Side) -> Fact | None:
     if seen.kind is Kind.MESSAGE:
         fields.update({name: old.fields[name] for name in AUTHOR if name in old.fields})
     parent = seen.parent or old.parent
-    if (fields, parent, seen.life, seen.merged_into) == (old.fields, old.parent, old.life, old.merged_into):
+    written = seen.kind is Kind.MESSAGE and old.kind is Kind.MESSAGE and side is Side.CRM
+    if (fields, parent, seen.life, seen.merged_into) == (old.fields, old.parent, old.life, old.merged_into) or (
+        written and _shows_no_change(old, seen)
+    ):
         # The stamp moved but nothing we read did. The version is taken over quietly, unless the write was ours: then the
-        # plan must look once more, because this is the read-back that confirms a snapshot.
+        # plan must look once more, because this is the read-back that confirms a snapshot. Of a message nothing goes to the
+        # platform, so its record in the CRM has no values to confirm; it may only be deleted or moved.
         return replace(
             old,
+            fields=fields,
+            parent=parent,
             version=version,
             changed_at=seen.changed_at,
             by=seen.by,
             ours=seen.ours,
             token=seen.token or old.token,
-            dirty=old.dirty or bool(seen.ours),
+            dirty=old.dirty or (bool(seen.ours) and not written),
         )
     return replace(
         old,
@@ -73,6 +79,12 @@ def fold(old: Fact | None, seen: Observed, side: Side) -> Fact | None:
         edited=old.edited or _text_changed(old, fields),
         dirty=True,
     )
+
+
+def _shows_no_change(old: Fact, seen: Observed) -> bool:
+    """Whether an observation only adds what a write did not tell: fields it did not name, and where the record hangs."""
+    known = all(old.fields[name] == value for name, value in seen.fields.items() if name in old.fields)
+    return known and seen.life is old.life and (old.parent is None or seen.parent in (None, old.parent))
 
 
 def _text_changed(old: Fact, fields: Mapping[str, Value]) -> bool:

@@ -90,6 +90,15 @@ def test_a_comment_of_a_colleague_reaches_the_customer_once_and_its_fate_stands_
     assert len(store.received(conversation)) == 1
 
 
+def test_an_agents_message_that_the_network_refused_says_so_in_the_chatter(store: Any, talk: Any) -> None:
+    conversation, partner = talk
+    store.control("delivery", message_id="next", status="failed", external_error="131047 - Re-engagement message")
+    store.agent("POST", f"conversations/{conversation}/messages", content="A refund is on its way")
+    store.sync()
+    store.sync()
+    assert bodies(store, partner)[-1] == "A refund is on its wayNot delivered: 131047 - Re-engagement message"
+
+
 def test_log_notes_and_the_connectors_own_notes_never_go_out(store: Any, talk: Any, noor: Person) -> None:
     conversation, partner = talk
     store.comment(partner, "Customer is a regular", noor, subtype_xmlid="mail.mt_note")

@@ -51,6 +51,7 @@ def method_of(path: str, body: bytes) -> str:
 def _handler(proxy: Faulty) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
             self._pass_on(b"")

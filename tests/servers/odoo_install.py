@@ -36,7 +36,15 @@ XlsxWriter==3.0.2 xlwt==1.3.0 zeep==4.2.1 setuptools<81 phonenumbers
 """Versions that Odoo 19 runs with on Python 3.11, and that come as wheels."""
 
 APPS = "crm,contacts"
-LEFT_OUT = ("*.po", "*.pot", "*/static/tests/*", "*/l10n_*", "*/static/description/*")
+LEFT_OUT = ("*.po", "*.pot", "*/static/tests/*", "*/l10n_*")
+
+PAGES = "libjs-jquery"
+"""The package that the newest one's web pages need: the program's has a link in the script's place, and every page is an error
+without it. Its other such links are fonts and scripts that no page asks for."""
+
+LAYOUT = "2"
+"""Another one after every change of how an Odoo is prepared, so that it is made anew. Servers may still be running from what
+was prepared before, so that stays where it is."""
 
 Say = Callable[[str], None]
 
@@ -76,7 +84,8 @@ class Installed:
 
     @property
     def code(self) -> Path:
-        return self.folder / "code"
+        """As deep as Debian has it: the program's links to files of other packages are relative."""
+        return self.folder / "usr" / "lib" / "python3" / "dist-packages"
 
     @property
     def database(self) -> Path:
@@ -104,7 +113,7 @@ def prepared(say: Say = lambda _text: None, version: int | None = None) -> Insta
     Raises Unavailable."""
     if version is not None and version not in OLD:
         raise Unavailable(f"Odoo {version} cannot be prepared here; the newest and {sorted(OLD)} can.")
-    folder = cache()
+    folder = cache() / LAYOUT
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder / "lock"):
         ready = [_number(path.parent.name) for path in folder.glob("odoo-*/ready")]
@@ -129,6 +138,7 @@ def _make(folder: Path, asked: int | None, say: Say) -> Installed:
     say("  installing its libraries")
     if asked is None:
         _install_wheels(target)
+        _install_pages(target, apt)
     else:
         _install_system(target, apt)
     shutil.rmtree(work)
@@ -145,6 +155,10 @@ def _install_wheels(target: Installed) -> None:
     _run([sys.executable, "-m", "venv", str(target.folder / "venv")])
     pip = [str(target.python), "-m", "pip", "--disable-pip-version-check", "-q"]
     _run([*pip, "install", "--prefer-binary", *LIBRARIES.split()])
+
+
+def _install_pages(target: Installed, apt: "_Apt") -> None:
+    _run(["dpkg-deb", "-x", str(apt.fetched(PAGES)), str(target.folder)])
 
 
 def _install_system(target: Installed, apt: "_Apt") -> None:
@@ -174,8 +188,7 @@ def _download(work: Path, asked: int | None, say: Say) -> tuple["_Apt", Path]:
         found = apt.run("apt-cache", "search", "-n", f"^odoo-{number}$")
         names = [line.split()[0] for line in found.splitlines() if line.strip()]
         if names:
-            apt.run("apt-get", "download", "-q", max(names, key=_number))
-            return apt, next(work.glob("odoo-*.deb"))
+            return apt, apt.fetched(max(names, key=_number))
     raise Unavailable(f"no Debian mirror of this machine offers Odoo in {suite} ({len(mirrors)} asked).")
 
 
@@ -200,6 +213,11 @@ class _Apt:
 
     def run(self, *command: str) -> str:
         return _run(command, env=self._env, cwd=self._work)
+
+    def fetched(self, name: str) -> Path:
+        """The package's file."""
+        self.run("apt-get", "download", "-q", name)
+        return next(self._work.glob(f"{name}_*.deb"))
 
     def with_all_they_need(self, *names: str) -> list[Path]:
         """The files of these packages and of every other that they need."""

@@ -12,7 +12,7 @@ from connector.adapters.odoo.domains import Domain
 from connector.adapters.odoo.errors import SYSTEM
 from connector.adapters.odoo.records import columns, moment, observed, ref
 from connector.adapters.odoo.schema import Schema
-from connector.adapters.odoo.transport import Answer, Client, Row, checked
+from connector.adapters.odoo.transport import Answer, Client, Row, checked, whole_numbers
 from connector.adapters.odoo.values import EXTERNAL_ID, MESSAGE, external_key, is_number, plain_time, shown, stored
 from connector.adapters.phones import same_phone
 from connector.errors import Rejected, SchemaDrift, Unreadable
@@ -96,8 +96,8 @@ class Reads:
     def _first_of_ours(self, at: Ref) -> int:
         """The first message that we wrote on a record, 0 where there is none."""
         domain = [["model", "=", at.object], ["res_id", "=", int(at.id)], ["create_uid", "=", self._user()]]
-        ids = self._client.read(MESSAGE, "search", domain=domain, order="id asc", limit=1).body
-        return int(ids[0]) if ids else 0
+        ids = whole_numbers(self._client.read(MESSAGE, "search", domain=domain, order="id asc", limit=1).body, "search")
+        return ids[0] if ids else 0
 
     def server_time(self) -> datetime:
         return _told(self._client.read("res.users", "context_get"))
@@ -114,7 +114,7 @@ class Reads:
 
     def surviving(self, model: str, ids: Sequence[int]) -> set[int]:
         """Those of the records that exist, hidden ones included."""
-        seen = {int(one) for one in self._client.read(model, "search", domain=[["id", "in", list(ids)]]).body}
+        seen = set(whole_numbers(self._client.read(model, "search", domain=[["id", "in", list(ids)]]).body, "search"))
         return seen | self.hidden(model, [id_ for id_ in ids if id_ not in seen])
 
     def hidden(self, model: str, ids: Sequence[int]) -> set[int]:
@@ -253,10 +253,9 @@ class Reads:
         read, types = self.read_of(model), self._schema.types(model)
         extra: dict[int, dict[str, Value]] = {int(row["id"]): {} for row in rows}
         if EXTERNAL_ID in (*read.fields, read.key):
-            for told in self._client.rows(model, "get_metadata", ids=list(extra)):
-                complete = [one["xmlid"] for one in told.get("xmlids") or [{"xmlid": told["xmlid"] or ""}]]
+            for id_, complete in self._schema.external_ids(model, list(extra)).items():
                 keys = [key for key in map(external_key, complete) if key is not None]
-                extra[int(told["id"])][EXTERNAL_ID] = next(iter(keys), None)
+                extra[id_][EXTERNAL_ID] = next(iter(keys), None)
         paths: dict[str, list[str]] = {}
         for path in read.fields:
             via, _, rest = path.partition(".")

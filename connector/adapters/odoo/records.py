@@ -10,6 +10,8 @@ from connector.adapters.odoo.values import AUTHOR_TYPE, DONE, EXTERNAL_ID, Types
 from connector.model import Fields, Kind, Observed, Ref, Value
 
 STAMPS = ("write_date", "write_uid", "create_date", "create_uid")
+MODEL_OF_PARENT = ("model", "res_model")
+"""Where a record below any model names that model: messages in the first, activities in the second."""
 PSEUDO = frozenset((EXTERNAL_ID, AUTHOR_TYPE, DONE))
 
 
@@ -20,7 +22,8 @@ def ref(model: str, id_: object) -> Ref:
 def columns(read: ObjectRead, types: Types) -> list[str]:
     """The real fields to ask for; one that this version does not have (`mobile` since 19) is left out."""
     wanted = [*read.fields, *read.reply_when, *read.reply_fields, *filter(None, (read.key, read.parent)), *STAMPS]
-    wanted += ["model"] if read.parent == "res_id" else []
+    wanted += MODEL_OF_PARENT if read.parent == "res_id" else ()
+    wanted += ["active"] if DONE in read.fields else []
     own = (name.partition(".")[0] for name in wanted if name not in PSEUDO)
     return [name for name in dict.fromkeys(own) if name in types and name != "id"]
 
@@ -82,7 +85,8 @@ def parent(read: ObjectRead, row: Row, types: Types) -> Ref | None:
     if read.parent is None or read.parent not in types or not row.get(read.parent):
         return None
     if types[read.parent].type == "many2one_reference":
-        return ref(str(row["model"]), row[read.parent]) if row.get("model") else None
+        model = next((row[name] for name in MODEL_OF_PARENT if row.get(name)), None)
+        return ref(str(model), row[read.parent]) if model else None
     return ref(types[read.parent].relation, row[read.parent][0])
 
 

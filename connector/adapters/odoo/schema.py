@@ -90,6 +90,10 @@ class Schema:
         return ObjectInfo(model, fields, createable=may["create"], updateable=may["write"])
 
     def types(self, model: str) -> Types:
+        found: Types = self._cached(model, "types", partial(self._ask_types, model))
+        return found
+
+    def _ask_types(self, model: str) -> Types:
         return {
             name: FieldType(name, str(one["type"]), str(one.get("relation") or ""))
             for name, one in self._fields(model).items()
@@ -145,8 +149,19 @@ class Schema:
         if model != SUBTYPE:
             return {int(row["id"]): str(row["name"]) for row in rows}
         # Subtypes are told by their external id: names are translated, and two of them may be alike.
-        told = self._client.rows(model, "get_metadata", ids=[row["id"] for row in rows])
-        return {int(row["id"]): str(row["xmlid"] or row["id"]) for row in told}
+        told = self.external_ids(model, [int(row["id"]) for row in rows])
+        return {id_: next(iter(names), str(id_)) for id_, names in told.items()}
+
+    def external_ids(self, model: str, ids: Sequence[int]) -> dict[int, list[str]]:
+        """All external ids of records, ours and others', as `module.name`."""
+        told = self._client.rows(model, "get_metadata", ids=ids) if ids else []
+        if told and "xmlids" not in told[0]:
+            # Older versions tell one external id a call, whatever they are asked for (seen in 14).
+            told = [row for id_ in ids for row in self._client.rows(model, "get_metadata", ids=[id_])]
+        return {
+            int(row["id"]): [one["xmlid"] for one in row.get("xmlids") or [{"xmlid": row["xmlid"]}] if one["xmlid"]]
+            for row in told
+        }
 
     def _tag(self, model: str, name: str) -> int:
         with self._lock:

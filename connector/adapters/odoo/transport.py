@@ -206,6 +206,14 @@ class Client:
             return self._found
 
 
+def whole_numbers(body: Any, what: str, count: int | None = None) -> list[int]:
+    """The ids of an answer, as many as were asked for. Raises Unreadable, and uncertain: what was asked may have been done."""
+    fits = isinstance(body, list) and all(isinstance(one, int) and not isinstance(one, bool) for one in body)
+    if not fits or (count is not None and len(body) != count):
+        raise Unreadable(SYSTEM, what, "the answer is not what the API documents.", certain=False)
+    return list(body)
+
+
 def checked(body: Any, what: str) -> list[Row]:
     if not isinstance(body, list) or not all(isinstance(row, dict) for row in body):
         raise Unreadable(SYSTEM, what, "the answer is not what the API documents.", certain=False)

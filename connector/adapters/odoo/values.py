@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
+from connector.adapters.odoo.errors import SYSTEM
+from connector.errors import Rejected
 from connector.model import Value
 
 EXTERNAL_ID: Final = "external_id"
@@ -63,7 +65,7 @@ def shown(field: FieldType, value: Any, names: Callable[[str, int], str | None])
         case "datetime":
             return f"{value.replace(' ', 'T')}Z" if value else None
         case _:
-            return value if value is not False else None
+            return value or None
 
 
 def stored(field: FieldType | None, value: Value, ids: Callable[[str, Value], Any]) -> Any:
@@ -78,7 +80,7 @@ def stored(field: FieldType | None, value: Value, ids: Callable[[str, Value], An
         return [[6, 0, []]] if kind == "many2many" else False
     match kind:
         case "integer":
-            return int(value)
+            return _whole(field, value)
         case "many2one" | "many2one_reference":
             return ids(field.relation if field else "", value)
         case "many2many":
@@ -102,6 +104,15 @@ def cell(field: FieldType | None, name: str, value: Value, ids: Callable[[str, V
         return f"{name}/.id", ",".join(map(str, given[0][2]))
     column = f"{name}/.id" if kind == "many2one" else name
     return column, "" if given is False else str(given)
+
+
+def _whole(field: FieldType | None, value: Value) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        name = field.name if field else "the field"
+        text = f"{name} takes whole numbers, not {value!r}."
+        raise Rejected(SYSTEM, "value", text, "Fix the value, or its line in the mapping.", fields=(name,)) from None
 
 
 def plain_time(text: str) -> str:

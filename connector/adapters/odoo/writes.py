@@ -4,16 +4,16 @@ for before a message is made. A call is one transaction, so a refused row is par
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from connector.adapters.base import Write
 from connector.adapters.odoo.errors import SYSTEM, unclear
 from connector.adapters.odoo.reads import Reads
 from connector.adapters.odoo.records import ref
 from connector.adapters.odoo.schema import FIXED, Schema
-from connector.adapters.odoo.transport import Client
+from connector.adapters.odoo.transport import Client, checked, whole_numbers
 from connector.adapters.odoo.values import DONE, EXTERNAL_ID, MESSAGE, MODULE, cell, external_name, stored
-from connector.errors import RecordGone, Rejected, RemoteError, SchemaDrift, Unreadable
+from connector.errors import RecordGone, Rejected, RemoteError, SchemaDrift
 from connector.model import Receipt, Ref
 
 BATCH: Final = 500
@@ -70,21 +70,21 @@ class Writes:
         the rest is not sent in vain."""
         results: Results = {}
         fatal: RemoteError | None = None
-        answered = False
         for turn in _turns([Row(place, write) for place, write in enumerate(writes)]):
             for way, rows in _by_way(turn, ways):
                 if fatal:
                     results |= {row.place: unclear(fatal, certain=True) for row in rows}
                     continue
                 try:
-                    results |= way(rows)
-                    answered = True
+                    done = way(rows)
                 except RemoteError as error:
-                    fatal = error
-                    results |= {row.place: error for row in rows}
-        if fatal and not answered:
+                    done = {row.place: error for row in rows}
+                results |= done
+                fatal = next((one for one in done.values() if _stops(one)), None)
+        told = [results[place] for place in range(len(writes))]
+        if fatal and all(one is fatal for one in told):
             raise fatal
-        return [results[place] for place in range(len(writes))]
+        return told
 
     # -- chatter messages
 
@@ -107,18 +107,12 @@ class Writes:
             if model == MESSAGE and values.get("email_from"):
                 # Written by somebody who has no contact here; left out, Odoo would name our own user.
                 values.setdefault("author_id", False)
-        made = self._client.write(model, "create", vals_list=given)
-        ids = made if isinstance(made, list) else [made]
-        if len(ids) != len(rows):
-            raise Unreadable(SYSTEM, "create", "the answer does not fit the rows.", certain=False)
+        ids = whole_numbers(self._client.write(model, "create", vals_list=given), "create", len(rows))
         return {row.place: Receipt(ref(model, id_), created=True) for row, id_ in zip(rows, ids, strict=True)}
 
     def _unkeyed(self, rows: Rows) -> Results:
         """Records without a key, each in a call of its own: after an unclear answer only their own fate is unclear."""
-        results: Results = {}
-        for row in rows:
-            results |= _divided([row], lambda some: self._created(some, {}))
-        return results
+        return _one_by_one(rows, lambda row: _divided([row], lambda some: self._created(some, {}))[row.place])
 
     # -- records with an external id, and updates
 
@@ -136,10 +130,19 @@ class Writes:
         many = [row for row in rows if not self._has_tags(row.write)]
         if len(many) > 1:
             results |= self._loaded(many, lambda row: (".id", str(row.id)), lambda row, _id: Receipt(_target(row)))
-        for row in rows:
-            if row.place not in results:
-                results[row.place] = self._written(row, row.id, row.write.fields)
-        return results
+            self._tell_hidden(many, results)
+        rest = [row for row in rows if row.place not in results]
+        return results | _one_by_one(rest, lambda row: self._written(row, row.id, row.write.fields))
+
+    def _tell_hidden(self, rows: Rows, results: Results) -> None:
+        """`load` knows neither a record that is gone nor one that our user may not see."""
+        missing = [row for row in rows if isinstance(results[row.place], RecordGone)]
+        for model in dict.fromkeys(row.write.object for row in missing):
+            hidden = self._reads.hidden(model, [row.id for row in missing if row.write.object == model])
+            for row in missing:
+                if row.write.object == model and row.id in hidden:
+                    text = f"the connector's user may not change {_target(row)}."
+                    results[row.place] = Rejected(SYSTEM, "AccessError", text, "Give it access to the record.")
 
     def _loaded(
         self, rows: Rows, column: Callable[[Row], tuple[str, str]], outcome: Callable[[Row, int], Outcome]
@@ -174,11 +177,9 @@ class Writes:
             return self._halved(model, columns, group, outcome, error)
         ids = told.get("ids") if isinstance(told, dict) else None
         if ids:
-            if len(ids) != len(group):
-                raise Unreadable(SYSTEM, "load", "the answer does not fit the rows.", certain=False)
-            return {row.place: outcome(row, int(id_)) for (row, _), id_ in zip(group, ids, strict=True)}
-        if not isinstance(told, dict) or not isinstance(told.get("messages"), list):
-            raise Unreadable(SYSTEM, "load", "the answer is not what the API documents.", certain=False)
+            known = whole_numbers(ids, "load", len(group))
+            return {row.place: outcome(row, id_) for (row, _), id_ in zip(group, known, strict=True)}
+        checked(told.get("messages") if isinstance(told, dict) else None, "load")
         bad: dict[int, RemoteError] = {}
         for message in told["messages"]:
             if message.get("type") == "error" and isinstance(message.get("record"), int):
@@ -198,8 +199,8 @@ class Writes:
         outcome: Callable[[Row, int], Outcome],
         error: RemoteError,
     ) -> Results:
-        if len(group) == 1:
-            return {group[0][0].place: error}
+        if len(group) == 1 or isinstance(error, SchemaDrift):
+            return {row.place: error for row, _ in group}
         middle = len(group) // 2
         return self._load(model, columns, group[:middle], outcome) | self._load(model, columns, group[middle:], outcome)
 
@@ -270,15 +271,32 @@ def _by_way(
     return [(ways[at][1], group) for at, group in sorted(chosen.items())]
 
 
+def _one_by_one(rows: Rows, call: Callable[[Row], Outcome]) -> Results:
+    """Each row in a call of its own. What stops one call stops the next one: those are certainly not sent, and what went
+    before keeps its receipt."""
+    results: Results = {}
+    fatal: RemoteError | None = None
+    for row in rows:
+        if fatal:
+            results[row.place] = unclear(fatal, certain=True)
+            continue
+        try:
+            results[row.place] = call(row)
+        except RemoteError as error:
+            fatal = results[row.place] = error
+    return results
+
+
 def _divided(rows: Rows, call: Callable[[Rows], Results]) -> Results:
-    """The call with all rows, or with ever fewer until the refused ones stand alone."""
+    """The call with all rows, or with ever fewer until the refused ones stand alone. A field that is not there is missed by
+    all of them."""
     if not rows:
         return {}
     try:
         return call(rows)
     except ABOUT_A_ROW as error:
-        if len(rows) == 1:
-            return {rows[0].place: error}
+        if len(rows) == 1 or isinstance(error, SchemaDrift):
+            return {row.place: error for row in rows}
         middle = len(rows) // 2
         return _divided(rows[:middle], call) | _divided(rows[middle:], call)
 
@@ -294,6 +312,11 @@ def _turns(rows: Iterable[Row]) -> Iterable[list[Row]]:
             turns.append([])
         turns[turn].append(row)
     return turns
+
+
+def _stops(outcome: Outcome) -> TypeGuard[RemoteError]:
+    """Whether the next call would meet the same."""
+    return isinstance(outcome, RemoteError) and not isinstance(outcome, ABOUT_A_ROW)
 
 
 def _refusal(message: Mapping[str, Any]) -> RemoteError:

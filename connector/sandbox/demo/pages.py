@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as Drawn
 from rich.text import Text
 
 from connector.app import Plug
 from connector.model import HoldType, Outcome, Ref, State
-from connector.sandbox.demo.deeds import contact
-from connector.sandbox.demo.people import CrmUser
+from connector.sandbox.demo.crm import Crm, Table
 from connector.sandbox.demo.stage import Run
 
 WIDTH = 118
@@ -42,51 +41,15 @@ class Pages:
         )
 
     def account(self, total: Mapping[State, int], networks: Mapping[str, Counter[State]]) -> None:
-        self._table(
-            "The account: every message the platform has shown is in exactly one state",
-            ("", "seen", "=", *[cell for state in STATES for cell in (state.value, "+")][:-1]),
-            [_account_row(name, networks[name]) for name in sorted(networks)] + [_account_row("all", total)],
+        self.table(
+            Table(
+                "The account: every message the platform has shown is in exactly one state",
+                ("", "seen", "=", *[cell for state in STATES for cell in (state.value, "+")][:-1]),
+                [_account_row(name, networks[name]) for name in sorted(networks)] + [_account_row("all", total)],
+            )
         )
 
-    def timeline(self, crm: CrmUser) -> None:
-        """Of the one who writes on two networks, as Salesforce answers a query for her activities."""
-        who = contact(crm, "Jet", "de Boer")
-        tasks = crm.query(
-            "SELECT SMM_Sent_At__c, SMM_Network__c, SMM_Direction__c, Subject, SMM_Delivery__c, SMM_State__c"
-            f" FROM Task WHERE WhoId = '{who}' ORDER BY SMM_Sent_At__c"
-        )
-        self._table(
-            f"The timeline of the contact Jet de Boer in Salesforce ({who}), who writes on two networks",
-            ("date", "network", "direction", "subject", "state"),
-            [
-                (
-                    task["SMM_Sent_At__c"][:16].replace("T", " "),
-                    task["SMM_Network__c"],
-                    task["SMM_Direction__c"],
-                    task["Subject"],
-                    " ".join(filter(None, (task["SMM_Delivery__c"], task["SMM_State__c"]))),
-                )
-                for task in tasks
-            ],
-        )
-
-    def replies(self, crm: CrmUser) -> None:
-        found = crm.query(
-            "SELECT Body__c, Status__c, Sent_At__c, Error__c, Conversation__r.Name FROM Social_Outbound__c"
-        )
-        self._table(
-            "Replies written in Salesforce (Social_Outbound__c)",
-            ("conversation", "reply", "status", "sent at"),
-            [(one["Conversation__r"]["Name"], one["Body__c"], one["Status__c"], one["Sent_At__c"]) for one in found],
-        )
-        failed = crm.query("SELECT Subject, SMM_Delivery_Error__c, Who.Name FROM Task WHERE SMM_Delivery__c = 'failed'")
-        self._table(
-            "Messages that a network refused to deliver, as their tasks show it",
-            ("customer", "message", "the network says"),
-            [(one["Who"]["Name"], one["Subject"], one["SMM_Delivery_Error__c"]) for one in failed],
-        )
-
-    def conflicts(self, plug: Plug, crm: CrmUser) -> None:
+    def conflicts(self, plug: Plug, crm: Crm) -> None:
         """Fields that both sides had changed."""
         rows: list[tuple[object, ...]] = []
         for one in plug.ledger.conflicts(10):
@@ -94,14 +57,17 @@ class Pages:
             kept = decision.outcome is Outcome.KEEP
             stands, lost = ("both values", "") if kept else (decision.value, decision.lost)
             field = decision.field.partition("~")[0]
-            rows.append((_name_of(crm, one.row.crm), field, decision.rule, stands, lost, decision.reason))
-        self._table(
-            "Both sides had a value of their own: what was decided, by which rule",
-            ("record", "field", "rule", "stands", "lost", "why"),
-            rows,
+            name = crm.name_of(one.row.crm) if one.row.crm else ""
+            rows.append((name, field, decision.rule, stands, lost, decision.reason))
+        self.table(
+            Table(
+                "Both sides had a value of their own: what was decided, by which rule",
+                ("record", "field", "rule", "stands", "lost", "why"),
+                rows,
+            )
         )
 
-    def holds(self, plug: Plug, crm: CrmUser) -> None:
+    def holds(self, plug: Plug, crm: Crm) -> None:
         rows: list[tuple[object, ...]] = []
         for hold in plug.ledger.open_holds(type=HoldType.IDENTITY):
             for candidate in hold.details["candidates"]:
@@ -110,25 +76,27 @@ class Pages:
                     (
                         hold.id,
                         hold.question,
-                        _name_of(crm, found),
+                        crm.name_of(found),
                         found.id,
                         candidate["points"],
                         ", ".join(candidate["reasons"]),
                     )
                 )
-        self._table(
-            "A person has to decide (connector holds settle): the messages wait, nothing is guessed",
-            ("hold", "question", "candidate", "id", "points", "because"),
-            rows,
+        self.table(
+            Table(
+                "A person has to decide (connector holds settle): the messages wait, nothing is guessed",
+                ("hold", "question", "candidate", "id", "points", "because"),
+                rows,
+            )
         )
 
-    def spent(self, runs: Sequence[Run]) -> None:
+    def spent(self, runs: Sequence[Run], batch: int) -> None:
         """The last run is one without news."""
         calls, records = sum(run.crm_calls for run in runs), sum(run.crm_records for run in runs)
         self.step(f"CRM calls: {calls} in {len(runs)} runs, for {records} records written there.")
         self.say(
             f"  That is {1000 * calls / max(records, 1):.0f} per 1,000 records, of so few: a run without news took"
-            f" {runs[-1].crm_calls}, and one call can write 1,000 records."
+            f" {runs[-1].crm_calls}, and one call can write {batch:,} records."
         )
 
     def verdict(self, arrived: Sequence[str], missing: Sequence[str], seconds: float) -> None:
@@ -144,14 +112,14 @@ class Pages:
         else:
             self.say(f"Everything arrived ({total} of {total}), after {seconds:.0f} seconds.", "bold green")
 
-    def _table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for column in columns:
-            table.add_column(column, overflow="fold")
-        for row in rows:
-            table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
-        self.step(title)
-        self._console.print(table)
+    def table(self, told: Table) -> None:
+        drawn = Drawn(box=box.SIMPLE_HEAD, pad_edge=False)
+        for column in told.columns:
+            drawn.add_column(column, overflow="fold")
+        for row in told.rows:
+            drawn.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+        self.step(told.title)
+        self._console.print(drawn)
 
 
 def _account_row(name: str, states: Mapping[State, int]) -> tuple[object, ...]:
@@ -160,13 +128,3 @@ def _account_row(name: str, states: Mapping[State, int]) -> tuple[object, ...]:
     for count in counts:
         row += [count, "+"]
     return tuple(row[:-1])
-
-
-def _name_of(crm: CrmUser, ref: Ref | None) -> str:
-    """The record's name as the CRM shows it; a contact's with its account."""
-    if ref is None:
-        return ""
-    fields = "Name, Account.Name" if ref.object == "Contact" else "Name"
-    found = crm.one(f"SELECT {fields} FROM {ref.object} WHERE Id = '{ref.id}'")
-    account = found.get("Account")
-    return f"{found['Name']} ({account['Name']})" if account else str(found["Name"])

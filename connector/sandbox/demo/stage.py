@@ -1,8 +1,9 @@
-"""The stage of the demo: both sandboxes with people at work, the connector between them, and how it is judged."""
+"""The stage of the demo: the platform's sandbox and a CRM with people at work, the connector between them, and how it is
+judged."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,20 @@ from ruamel.yaml import YAML
 
 from connector.app import App, Plug, held_lease
 from connector.model import Kind, Ref, State
-from connector.sandbox.demo.deeds import Deed, People
-from connector.sandbox.demo.people import Agent, CrmUser, Networks
-from connector.sandbox.serve import Sandboxes, running
+from connector.sandbox.demo.crm import Crm, Deed
+from connector.sandbox.demo.deeds import People
+from connector.sandbox.demo.people import ACTIVITY, Agent, Networks
 from connector.sync.engine import Report
 
 EXAMPLE = Path(__file__).parents[3] / "config.example.yaml"
-ACTIVITY = 2  # Chatwoot's message_type of the lines it writes itself ("Sam assigned ..."): no messages
 HOLDER = "demo"
 """Who holds the connection's lease."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run of the connector; API calls and records written in the CRM meanwhile, as the org itself counts them."""
+    """One run of the connector; API calls and records written in the CRM meanwhile, as the CRM itself counts them. Where it
+    counts no calls, the connector's own count of them."""
 
     report: Report
     crm_calls: int
@@ -33,42 +34,55 @@ class Run:
 
 @dataclass
 class Stage:
-    sandboxes: Sandboxes
+    chatwoot_url: str
+    directory: Path
+    """The sandboxes' state."""
     people: People
     plug: Plug
     runs: list[Run] = field(default_factory=list)
 
     def sync(self) -> Run:
         """What `connector sync` does: until both sides are quiet."""
-        counters = self.people.crm_user.counters
-        calls, records = counters()
+        crm = self.people.crm
+        calls, records = crm.calls(), crm.written()
         with held_lease(self.plug.ledger, HOLDER), self.plug.join() as joined:
             report = joined.engine().sync()
-        calls_after, records_after = counters()
-        self.runs.append(Run(report, calls_after - calls, records_after - records))
+            told = joined.crm.usage().calls
+        calls_after, records_after = crm.calls(), crm.written()
+        counted = told if calls is None or calls_after is None else calls_after - calls
+        self.runs.append(Run(report, counted, records_after - records))
         return self.runs[-1]
 
 
+@dataclass(frozen=True)
+class Scene:
+    """How the story begins with one CRM: what the reader is told, and the stage in an empty directory."""
+
+    opening: str
+    stage: Callable[[Path], AbstractContextManager[Stage]]
+
+
 @contextmanager
-def stage(directory: Path) -> Iterator[Stage]:
-    """Both sandboxes with the sample shop, and a fresh store, in an empty directory.
+def set_up(
+    directory: Path, chatwoot_url: str, account: int, crm: Crm, own_crm: Callable[[dict[str, Any]], None]
+) -> Iterator[Stage]:
+    """The stage of a running Chatwoot sandbox whose state with the samples lies in `directory`/.sandbox, and of a CRM; the
+    store is fresh. `own_crm` makes the CRM of the config that one. Raises ConfigError."""
+    state = directory / ".sandbox"
+    agent = Agent(chatwoot_url, account, (state / "chatwoot-agent-token").read_text().strip())
+    people = People(crm, agent, Networks(chatwoot_url, state))
+    with App.open(write_config(directory, chatwoot_url, account, own_crm)) as app:
+        (plug,) = app.chosen(None)
+        yield Stage(chatwoot_url, state, people, plug)
 
-    Raises SandboxError when a sandbox does not come up, and ConfigError.
-    """
-    with running(directory / ".sandbox", samples=True) as sandboxes:
-        people = People(CrmUser(sandboxes), Agent(sandboxes), Networks(sandboxes))
-        with App.open(write_config(directory, sandboxes)) as app:
-            (plug,) = app.chosen(None)
-            yield Stage(sandboxes, people, plug)
 
-
-def write_config(directory: Path, sandboxes: Sandboxes) -> Path:
-    """config.example.yaml with the addresses of these sandboxes."""
+def write_config(directory: Path, chatwoot_url: str, account: int, own_crm: Callable[[dict[str, Any]], None]) -> Path:
+    """config.example.yaml with the addresses of this stage."""
     yaml = YAML()
     config: Any = yaml.load(EXAMPLE)
     (connection,) = config["connections"].values()
-    connection["platform"] |= {"url": sandboxes.chatwoot_url, "account": sandboxes.account_id}
-    connection["crm"]["url"] = sandboxes.salesforce_url
+    connection["platform"] |= {"url": chatwoot_url, "account": account}
+    own_crm(connection)
     connection["mapping"] = str(EXAMPLE.parent / connection["mapping"])
     path = directory / "config.yaml"
     yaml.dump(config, path)
@@ -109,9 +123,9 @@ def unbalanced(on: Stage) -> str | None:
     seen, settled = ledger.seen(), sum(count for state, count in states.items() if state is not State.OPEN)
     if not stored == seen == settled:
         return f"Chatwoot stores {stored} messages, the connector has seen {seen} and accounts for {settled}"
-    tasks = len(on.people.crm_user.query("SELECT Id FROM Task WHERE SMM_Message_Key__c != null"))
-    if tasks != states[State.SYNCED]:
-        return f"{states[State.SYNCED]} messages are synced, but the CRM has {tasks} tasks"
+    stored_in_crm = on.people.crm.stored()
+    if stored_in_crm != states[State.SYNCED]:
+        return f"{states[State.SYNCED]} messages are synced, but the CRM has {stored_in_crm} of them"
     return None
 
 

@@ -1,0 +1,10 @@
+"""The texts of the story, which both CRMs' people say and everybody looks for."""
+
+REPLY = "Hoi Jet! De inbussleutel 6 ligt vandaag op de post, *gratis* natuurlijk 🔧"
+"""With asterisks: the customer has to see them as they were typed, though Chatwoot formats text."""
+PHONE_TYPED, PHONE = "+1 (202) 555-0177", "+12025550177"
+QUESTION = "Noch eine Frage: gilt die Garantie auch für das Ladegerät?"
+EDITED = "Könnt ihr mir eine in L zurücklegen?"
+TAKEN_BACK = "Top, dankjewel!"
+DELETED = "Voici mon adresse"
+ANSWERED = "It's put aside, Tom. See you on Saturday!"
