@@ -43,7 +43,7 @@ def test_the_account_is_printed_per_network_and_adds_up(told: str) -> None:
     [
         ["Noor Haddad", "Discussions", REPLY[:20]],
         ["CRM sync", "Note", "Read on whatsapp"],
-        ["instagram", "Jet de Boer", "[deleted] Top, dankjewel!"],
+        ["Instagram", "Jet de Boer", "[deleted] Top, dankjewel!"],
         ["Jet de Boer", REPLY[:20], "Read on whatsapp"],
         ["Maya Carter", "Not delivered on whatsapp", "outside of allowed window"],
         ["Emily Clarke", "phone", "crm", demo.CRM_PHONE, demo.AGENT_PHONE],

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from connector.app import spare_the_collector
 from connector.cli.auditing import audit
 from connector.cli.checking import check
 from connector.cli.explaining import explain
@@ -107,4 +108,5 @@ app.add_typer(sandbox, name="sandbox")
 
 
 def main() -> None:
+    spare_the_collector()
     sys.exit(app())

@@ -12,7 +12,7 @@ from functools import partial
 from connector.adapters.base import Account, Adapter, Stream
 from connector.errors import ConnectorError, RemoteError
 from connector.mapping.compiled import Compiled
-from connector.model import Fact, HoldType, Kind, Life, Observed, Ref, Side, State
+from connector.model import Fact, HoldType, Kind, Life, Observed, Op, Ref, Side, State
 from connector.store.entries import Entries
 from connector.store.rows import order_key
 from connector.store.store import Ledger
@@ -22,8 +22,10 @@ from connector.sync.guards import Tally, check_pins, judge
 from connector.sync.identity import Candidate
 from connector.sync.loading import load_view
 from connector.sync.observe import fold_all
-from connector.sync.outbox import Drained, Outbox, advice
+from connector.sync.outbox import Outbox
+from connector.sync.patience import advice
 from connector.sync.plan import lookups_needed, make_plan
+from connector.sync.sent import Drained
 from connector.sync.view import View
 from connector.sync.whereabouts import Whereabouts
 
@@ -91,6 +93,7 @@ class Engine:
         self._allowed = allowed
         self._thorough = False
         self._redone = False
+        self._unique: frozenset[str] | None = None
         self._tally = Tally()
         self._whereabouts = Whereabouts(ledger, self.adapters)
         self.outbox = Outbox(ledger, self.adapters, mapping, clock, progress, self._whereabouts.fetch)
@@ -213,14 +216,23 @@ class Engine:
         view = replace(view, facts={**found, **view.facts}, found=frozenset(found.keys() - view.facts.keys()))
         return make_plan(view, work, self.mapping, self.name)
 
+    def _plan_unasked(self, work: Sequence[Fact]) -> Entries | None:
+        """The plan of a batch for which neither side has to be asked anything, None where one has to be."""
+        view = self._view(work, {})
+        if _missing_parents(view, work) or lookups_needed(view, work, self.mapping, self.name) or _chosen(view):
+            return None
+        return make_plan(view, work, self.mapping, self.name)
+
     def _view(self, work: Sequence[Fact], candidates: Mapping[Ref, list[Candidate]]) -> View:
         platform, crm = (self.adapters[side].capabilities for side in Side)
-        person = self.adapters[Side.PLATFORM].describe(Kind.PERSON.value)
+        if self._unique is None:
+            person = self.adapters[Side.PLATFORM].describe(Kind.PERSON.value)
+            self._unique = frozenset(name for name, info in person.fields.items() if info.unique)
         return load_view(
             self.ledger,
             work,
             candidates=candidates,
-            unique=frozenset(name for name, info in person.fields.items() if info.unique),
+            unique=self._unique,
             trusted_times=platform.trusted_times & crm.trusted_times,
             mapping=self.mapping,
         )
@@ -232,9 +244,15 @@ class Engine:
         what was sent."""
         planned, sent = 0, Drained()
         self._guard()
-        for _, entries in self.batches():
+        works = self._dirty()
+        work, entries = next(works, None), None
+        while work is not None:
+            entries = entries or self._plan(work)
             planned += self._journal(entries)
-            sent.add(self.outbox.drain())
+            coming = Coming(works, self._plan_unasked)
+            drained = self.outbox.drain(coming.look if _simple(entries) else lambda: None)
+            sent.add(drained)
+            work, entries = coming.taken(all_landed=not (drained.failed or drained.stopped or self.outbox.redone))
         sent.add(self.outbox.drain())
         return planned, sent
 
@@ -354,6 +372,40 @@ class Engine:
 
     def _calls(self) -> dict[str, int]:
         return {adapter.system: adapter.usage().calls for adapter in self.adapters.values()}
+
+
+class Coming:
+    """The batch after the one that is being sent, read and planned while the other side works. The plan stands only where
+    everything under way simply landed.
+
+    Two actors: we plan the next batch while a write is out; the write is refused, because a person deleted its record, and
+    what hangs on it is to be decided anew. The plan does not know of that, so it is made again.
+    """
+
+    def __init__(self, works: Iterator[list[Fact]], plan: Callable[[Sequence[Fact]], Entries | None]) -> None:
+        self._works = works
+        self._plan = plan
+        self._looked = False
+        self._work: list[Fact] | None = None
+        self._entries: Entries | None = None
+
+    def look(self) -> None:
+        """Once; further calls do nothing."""
+        if not self._looked:
+            self._looked = True
+            self._work = next(self._works, None)
+            self._entries = self._plan(self._work) if self._work else None
+
+    def taken(self, *, all_landed: bool) -> tuple[list[Fact] | None, Entries | None]:
+        """The batch, None where there is none, and its plan, None where it is still to be made."""
+        if not self._looked:
+            return next(self._works, None), None
+        return self._work, self._entries if all_landed else None
+
+
+def _simple(entries: Entries) -> bool:
+    """Whether all that a plan sends are writes to the CRM: a reply or a removal that lands is news of its own."""
+    return all(one.op is Op.UPSERT and one.side is Side.CRM for one in entries.intents)
 
 
 def _chosen(view: View) -> list[Ref]:

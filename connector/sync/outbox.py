@@ -4,9 +4,8 @@ ready → sending → done; sending → ready (certainly not sent); sending → 
 in_doubt → done | ready | held; ready → refused (a no that stays a no); any → held (a person decides).
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
 
 from connector.adapters.base import Adapter, Lookup, Probe, Write
@@ -31,39 +30,19 @@ from connector.model import (
 from connector.store.entries import Entries, NewHold
 from connector.store.store import Ledger
 from connector.sync.observe import fold
+from connector.sync.patience import advice, pause
 from connector.sync.placeholders import Linked, Waiting, parents, resolve
 from connector.sync.recovery import Fate, fate_of_update
 from connector.sync.replies import outcome
+from connector.sync.sent import Answered, Drained
 from connector.sync.settling import Landed, settlement
 from connector.sync.view import SETTLED_ITSELF
 
-FIRST_WAIT = timedelta(seconds=2)
-LONGEST_WAIT = timedelta(minutes=15)
-"""Exponential waits between two attempts of one intent, when the system names none itself."""
 LOOK_WAIT = timedelta(seconds=30)
 """Between two looks at a doubtful write, while the system does not answer them."""
 PARENT_WAIT = timedelta(minutes=5)
 """Until a child is tried again whose parent is not written yet; the parent's arrival wakes it at once, so this only covers
 one that never comes."""
-DRIFT_WAIT = timedelta(minutes=15)
-"""Until a write is tried again that the schema did not take: a person has to change the CRM or the mapping first."""
-ALLOWANCE_WAIT = timedelta(hours=1)
-"""A daily allowance is a rolling window (Salesforce: 24 hours), so it comes back bit by bit."""
-BY_ITSELF = "Nothing is lost: it is tried again by itself."
-
-
-@dataclass
-class Drained:
-    """What a drain did: writes that landed by side, those that failed, and the sides that had to stop early."""
-
-    done: Counter[Side] = field(default_factory=Counter)
-    failed: int = 0
-    stopped: set[Side] = field(default_factory=set)
-
-    def add(self, other: "Drained") -> None:
-        self.done += other.done
-        self.failed += other.failed
-        self.stopped |= other.stopped
 
 
 class Outbox:
@@ -87,20 +66,35 @@ class Outbox:
         """Whether something was handed back to be decided anew; whoever asks sets it to false again."""
         self._troubled: set[Side] = set()
 
-    def drain(self) -> Drained:
-        """Send everything that is due, parents before children, in batches across conversations."""
+    def drain(self, meanwhile: Callable[[], None] = lambda: None) -> Drained:
+        """Send everything that is due, parents before children, in batches across conversations.
+
+        While a batch is under way the one before it is settled, and `meanwhile` is called: the other side's time is not
+        waited out idly. Only the call itself runs in a thread of its own, so that the store sees one writer, step by step.
+        """
         report = Drained()
-        while batch := self._next(report.stopped):
-            first = batch[0].action
-            try:
-                if first.op is Op.SEND:
-                    for intent in batch:
-                        self._send(intent, report)
-                else:
-                    self._write(batch, report)
-            except RemoteError as error:
-                self._trouble(first.side, error)
-                report.stopped.add(first.side)
+        answered: Answered | None = None
+        with ThreadPoolExecutor(1, thread_name_prefix="call") as hands:
+            while True:
+                batch = self._next(report.stopped)
+                if answered and not (batch and answered.fits(batch[0].action)):
+                    # What comes next may hang on what has just been written.
+                    self._finish(answered, report)
+                    answered = None
+                    continue
+                if not batch:
+                    break
+                first = batch[0].action
+                try:
+                    if first.op is Op.SEND:
+                        for intent in batch:
+                            self._send(intent, report)
+                    else:
+                        answered = self._write(batch, report, hands, answered, meanwhile)
+                except RemoteError as error:
+                    answered = None
+                    self._trouble(first.side, error)
+                    report.stopped.add(first.side)
         for side in report.done.keys() - self._troubled:
             self._ledger.solved(f"writing {side}")
         self._troubled.clear()
@@ -165,34 +159,54 @@ class Outbox:
                 return [one for one in ready if (one.action.op, one.action.kind) == (first.op, first.kind)]
         return []
 
-    def _write(self, batch: list[Intent], report: Drained) -> None:
+    def _write(
+        self,
+        batch: list[Intent],
+        report: Drained,
+        hands: Executor,
+        before: Answered | None,
+        meanwhile: Callable[[], None],
+    ) -> Answered | None:
+        """One call. `before` is the call before it, which is settled while this one is under way."""
         resolved = self._resolve(self._current(batch))
         if not resolved:
-            return
+            self._finish(before, report)
+            return None
         intents = [intent for intent, _ in resolved]
         side, op = intents[0].action.side, intents[0].action.op
         self._ledger.mark_sending([intent.id for intent in intents], self._clock())
         writes = [_as_write(intent, fields) for intent, fields in resolved]
         adapter = self._adapters[side]
+        call = hands.submit(adapter.upsert if op is Op.UPSERT else adapter.remove, writes)
         try:
-            results = adapter.upsert(writes) if op is Op.UPSERT else adapter.remove(writes)
+            self._finish(before, report)
+            meanwhile()
+        finally:
+            wait([call])
+        try:
+            return Answered(resolved, call.result())
         except RemoteError as error:
             self._failed(intents, error)
             report.failed += len(intents)
             if isinstance(error, AuthError | AllowanceSpent | Transient):
                 raise
+            return None
+
+    def _finish(self, answered: Answered | None, report: Drained) -> None:
+        """Write down what became of each row of a call."""
+        if answered is None:
             return
         landed: list[Landed] = []
-        for (intent, fields), result in zip(resolved, results, strict=True):
+        for (intent, fields), result in zip(answered.sent, answered.results, strict=True):
             if isinstance(result, Receipt):
                 landed.append(Landed(intent, result, fields))
             else:
                 self._failed([intent], result)
                 report.failed += 1
         self._settle(landed)
-        report.done[side] += len(landed)
-        if len(landed) == len(resolved):
-            for object_ in {intent.action.object for intent in intents}:
+        report.done[answered.sent[0][0].action.side] += len(landed)
+        if len(landed) == len(answered.sent):
+            for object_ in {intent.action.object for intent, _ in answered.sent}:
                 self._ledger.solved(f"writing {object_}")
         self._progress("written", len(landed))
 
@@ -380,7 +394,7 @@ class Outbox:
         else:
             if isinstance(error, SchemaDrift):
                 self._trouble(intents[0].action.object, error)
-            wait = _wait(error, max(intent.attempts for intent in intents))
+            wait = pause(error, max(intent.attempts for intent in intents))
             self._ledger.requeue([intent.id for intent in intents], self._clock() + wait, str(error))
 
     def _gone(self, intent: Intent, error: RemoteError) -> None:
@@ -472,21 +486,6 @@ class Outbox:
         self._ledger.problem(f"writing {what}", error.code, str(error), advice(error))
 
 
-def advice(error: RemoteError) -> str:
-    """The way out that a problem of a running connection shows."""
-    return error.way_out or (BY_ITSELF if isinstance(error, Transient) else "")
-
-
 def _as_write(intent: Intent, fields: Fields) -> Write:
     action = intent.action
     return Write(action.kind, action.object, fields, action.target, action.key)
-
-
-def _wait(error: RemoteError, attempts: int) -> timedelta:
-    if isinstance(error, SchemaDrift):
-        return DRIFT_WAIT
-    if isinstance(error, AllowanceSpent):
-        return ALLOWANCE_WAIT
-    doubled: int = 2 ** min(attempts, 10)
-    wait = min(LONGEST_WAIT, FIRST_WAIT * doubled)
-    return max(wait, timedelta(seconds=error.retry_after or 0))

@@ -53,7 +53,9 @@ class Reads:
         """Model after model, parents first, page by page. A record that changes while we page stands in the next window,
         which begins before this one was opened."""
         floor = plain_time(stamp(window.since)) if window.since else None
-        models = [model for model, read in self._reads.items() if floor or read.initial]
+        models = [
+            model for model, read in self._reads.items() if read.initial or (floor and not _only_written(model, read))
+        ]
         place = Place.parse(window.resume) if window.resume else Place(next(iter(models), ""))
         if place.model not in models:
             yield Page((), watermark=moment(place.until) or self.server_time())
@@ -176,21 +178,23 @@ class Reads:
         )
 
     def _where(self, model: str) -> Domain:
-        """Of records that the connector makes, only our own are read; of the whole company's chatter besides what somebody
-        typed for a customer."""
+        """Of records that the connector makes, only our own are read; of a whole company's chatter only what somebody typed
+        for a customer. Our own messages are not read back: nothing goes from them to the platform, a merge moves them with
+        their contact, and `gone` tells when one was deleted."""
         read, types = self._reads[model], self._schema.types(model)
         where: Domain = []
         if model == MESSAGE:
             where.append(["model", "in", [name for name in self._reads if name != MESSAGE]])
         if read.key is None:
             return where
-        own: Domain = [["create_uid", "=", self._user()]]
+        if model != MESSAGE or read.initial:
+            return [*where, ["create_uid", "=", self._user()]]
         typed: Domain = [
             [name, "=", stored(types[name], value, self._schema.ids_of)]
             for name, value in read.reply_when.items()
             if name in types
         ]
-        return [*where, *domains.any_of([own, typed] if typed else [own])]
+        return [*where, *typed, ["create_uid", "!=", self._user()]]
 
     def _by_id(self, model: str, ids: Sequence[int]) -> list[Row]:
         read, types = self.read_of(model), self._schema.types(model)
@@ -280,6 +284,11 @@ class Reads:
 
     def _unseen(self, at: Ref, life: Life) -> Observed:
         return Observed(at, self.read_of(at.object).kind, {}, version=UNSEEN, life=life)
+
+
+def _only_written(model: str, read: ObjectRead) -> bool:
+    """Whether a model holds nothing that we want to read: messages of ours, and no replies."""
+    return model == MESSAGE and read.key is not None and not read.reply_when
 
 
 def _answers(lookup: Lookup, row: Row) -> bool:

@@ -1,0 +1,35 @@
+"""What sending has done: a call that came back, and the report of a whole drain. Pure."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from connector.errors import RemoteError
+from connector.model import Action, Fields, Intent, Receipt, Side
+
+
+@dataclass
+class Drained:
+    """What a drain did: writes that landed by side, those that failed, and the sides that had to stop early."""
+
+    done: Counter[Side] = field(default_factory=Counter)
+    failed: int = 0
+    stopped: set[Side] = field(default_factory=set)
+
+    def add(self, other: "Drained") -> None:
+        self.done += other.done
+        self.failed += other.failed
+        self.stopped |= other.stopped
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A call that has come back: what was sent, and the result of each row."""
+
+    sent: Sequence[tuple[Intent, Fields]]
+    results: Sequence[Receipt | RemoteError]
+
+    def fits(self, action: Action) -> bool:
+        """Whether a write of this action may go out before this call is settled: it hangs on nothing that the call wrote."""
+        mine = self.sent[0][0].action
+        return (mine.side, mine.op, mine.kind) == (action.side, action.op, action.kind)
