@@ -17,6 +17,8 @@ from connector.adapters.odoo import errors
 from connector.adapters.odoo.errors import SYSTEM
 from connector.errors import AuthError, Unreadable
 
+Row: TypeAlias = dict[str, Any]
+
 JSON_2_SINCE: Final = 19
 READ_TIMEOUT: Final = 130.0
 """Seconds. A worker ends a call after 120 (Odoo's `limit_time_real`), so what lasts longer will not be answered."""
@@ -25,8 +27,10 @@ BY_PLACE: Final = frozenset(("create", "write", "load", "check_object_reference"
 CONTEXT: Final = {"active_test": False, "tz": "UTC", "lang": "en_US"}
 """Archived records exist; times are UTC in `load` as well, which would read them in the user's zone."""
 
+DEFAULTS: Final[Mapping[str, Row]] = {"crm.lead": {"default_user_id": False}}
+"""Without it a new opportunity would belong to our own user, and salespeople who see their own alone would not see it."""
+
 Name: TypeAlias = Literal["json2", "jsonrpc"]
-Row: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +192,8 @@ class Client:
 
     def write(self, model: str, method: str, *, ids: Sequence[int] | None = None, **params: Any) -> Any:
         """A call that changes something; repeated only where it certainly did not."""
-        return self._retry(lambda: self._connected()[1].ask(model, method, ids, params, CONTEXT), idempotent=False).body
+        context = CONTEXT | DEFAULTS.get(model, {})
+        return self._retry(lambda: self._connected()[1].ask(model, method, ids, params, context), idempotent=False).body
 
     def rows(self, model: str, method: str, *, ids: Sequence[int] | None = None, **params: Any) -> list[Row]:
         """The rows of a read. Raises Unreadable when the answer holds none."""
