@@ -10,7 +10,7 @@ DEMO_salesforce := -m connector.sandbox.demo
 DEMO_odoo := tests/servers/odoo_demo.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format clean
+.PHONY: help demo test bench check format clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -20,6 +20,9 @@ demo: $(READY) ## both sides on this machine, people at work on them, the connec
 
 test: check ## lint, types, and all tests
 	@$(BIN)/pytest
+
+bench: $(READY) ## how fast messages get into a real Odoo, against a plain script on the same server; three minutes
+	@$(BIN)/python -m benchmarks.odoo_rate
 
 check: $(READY) ## lint, format and types only
 	@$(BIN)/ruff check

@@ -1,0 +1,1 @@
+"""Measurements as ratios: each against a rival or floor in the same run."""
