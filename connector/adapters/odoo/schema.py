@@ -42,7 +42,7 @@ TYPES: Final[Mapping[str, str]] = {
     "datetime": "datetime",
     "many2one": "reference",
     "many2one_reference": "reference",
-    "many2many": "tags",
+    "many2many": "list",
     "one2many": "list",
 }
 NEEDED: Final[Mapping[str, frozenset[str]]] = {
@@ -79,6 +79,10 @@ class Schema:
             name: _info(name, one, required=bool(one.get("required")) or name in needed, fixed=name in fixed)
             for name, one in told.items()
         }
+        for name, one in told.items():
+            if one.get("relation") == SUBTYPE and one["type"] == "many2one":
+                # Written and shown by external id, so that a wrong one is found by `connector check`.
+                fields[name] = replace(fields[name], choices=tuple(self._names(SUBTYPE).values()), restricted=True)
         fields |= {info.name: info for info in _ours(model)}
         read = self._reads.get(model)
         for path in (path for path in read.fields if "." in path) if read else ():
