@@ -264,7 +264,8 @@ def _escape_line(line: str) -> str:
         body = "\\" + body
     elif number:
         body = f"{number[1]}\\{body[len(number[1]) :]}"
-    return "".join(f"&#{ord(character)};" for character in indent) + body
+    # A reference to a control character is shown as a replacement sign; itself it stays, as Markdown takes it for no blank.
+    return "".join(one if "\x7f" <= one <= "\x9f" else f"&#{ord(one)};" for one in indent) + body
 
 
 def _inside_word(match: re.Match[str]) -> bool:

@@ -9,7 +9,7 @@ from markdown_it import MarkdownIt
 
 from connector.mapping.cut import clean, cut, units
 from connector.mapping.lenses import PLAIN, Lens, Surroundings, is_blank
-from connector.mapping.texts import markdown_escape, markdown_to_text
+from connector.mapping.texts import TextToHtml, html_to_text, markdown_escape, markdown_to_text, text_to_html
 from connector.mapping.transforms import TRANSFORMS, TransformError, build
 
 AROUND = Surroundings("Europe/Amsterdam", "NL", {"anna@crm.example": "005A", "Bo@crm.example": "005B"})
@@ -265,3 +265,40 @@ def test_blank_stays_blank(value):
     for name in VALUES:
         assert is_blank(by_name(name).put(value))
         assert is_blank(by_name(name).get(value))
+
+
+PAGES = st.lists(
+    st.sampled_from(
+        [
+            "<br>",
+            "&amp;",
+            "&lt;",
+            "&nbsp;",
+            " ",
+            "\n",
+            "\t",
+            "a",
+            "b;",
+            "#x27",
+            "amp;",
+            "\xa0",
+            "\x01",
+            "\x85",
+            "\r",
+            "<",
+            "&",
+            "🚲",
+        ]
+    ),
+    max_size=12,
+).map("".join)
+
+
+@given(PAGES)
+def test_what_was_typed_comes_back_from_html_as_its_key_says(typed: str) -> None:
+    assert TextToHtml().key(typed) == html_to_text(text_to_html(typed))
+
+
+@given(PAGES.filter(lambda page: re.search(r"<(?!br>)|&(?!(?:amp|lt|nbsp);)", page) is None))
+def test_lines_are_read_without_a_parser_as_with_one(page: str) -> None:
+    assert html_to_text(page) == html_to_text(f"{page}<i></i>")

@@ -5,7 +5,7 @@ import pytest
 from connector.errors import StoreError
 from connector.model import HoldType, Kind, Side, Snapshot, State
 from connector.store.database import CHUNK
-from connector.store.entries import ConversationStats, Entries, NewHold
+from connector.store.entries import ConversationStats, Entries, NewHold, NewLink
 from connector.store.rows import order_key
 
 
@@ -55,6 +55,17 @@ def test_dirty_keeps_to_the_kinds_asked_for_and_to_dirty_facts(ledger, make):
     ledger.record([make.message(1), make.message(2, dirty=False), make.fact(Kind.PERSON, 3)])
     assert [fact.ref.id for fact in ledger.dirty([Kind.MESSAGE], 10)] == ["1"]
     assert ledger.count_dirty() == 2
+
+
+def test_linked_records_of_a_side_are_walked_in_order_without_the_ended_ones(ledger, make, linked):
+    pairs = [NewLink(Kind.MESSAGE, make.message(n).ref, make.crm(str(n))) for n in (9, 10, 100, 11, 12)]
+    links = linked(*pairs)
+    ledger.journal(Entries(ended=[(links[0].id, "deleted")]))
+    walked, after = [], ""
+    while some := ledger.linked_after(Side.CRM, after, 2):
+        walked += some
+        after = str(some[-1])
+    assert walked == sorted((pair.crm for pair in pairs[1:]), key=str)
 
 
 def test_links_are_found_by_either_side_active_or_ended(ledger, make, linked):

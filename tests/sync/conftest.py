@@ -18,7 +18,8 @@ from connector.sync.view import View
 
 TEXT = (Path(__file__).parents[1] / "properties" / "mapping.yaml").read_text()
 OBJECTS = {"Contact": Kind.PERSON, "Lead": Kind.PERSON, "Identity": Kind.IDENTITY, "Thread": Kind.CONVERSATION}
-OBJECTS |= {"Task": Kind.MESSAGE, "Outbound": Kind.REPLY}
+OBJECTS |= {"Task": Kind.MESSAGE, "Outbound": Kind.REPLY, "res.partner": Kind.PERSON, "mail.message": Kind.REPLY}
+CHATTER = (Path(__file__).parents[2] / "mappings" / "chatwoot-odoo.yaml").read_text()
 
 
 def compiled(**changes: str) -> Compiled:
@@ -134,6 +135,17 @@ def rows(mapping: Compiled) -> Rows:
 def rows_with() -> Callable[..., Rows]:
     """Rows under a mapping in which some text was replaced."""
     return lambda changes: Rows(compiled(**changes))
+
+
+@pytest.fixture
+def chatter() -> Callable[..., Rows]:
+    """Rows under the mapping of a CRM whose replies are typed in a chatter; `conversation` replaces how they are placed."""
+
+    def made(conversation: str = "{newest_open: res_id}") -> Rows:
+        text = CHATTER.replace("{newest_open: res_id}", conversation)
+        return Rows(compile_mapping(parse_mapping(text), Context(connection="main")))
+
+    return made
 
 
 @pytest.fixture

@@ -12,20 +12,20 @@ from connector.adapters.base import (
     ObjectInfo,
     ObjectRead,
     Page,
-    Probe,
     Stream,
     Usage,
     User,
     Window,
     Write,
 )
+from connector.adapters.mute import Mute
 from connector.adapters.odoo.errors import SYSTEM
 from connector.adapters.odoo.reads import Reads
 from connector.adapters.odoo.schema import Schema
 from connector.adapters.odoo.transport import READ_TIMEOUT, Client, Door, Name
 from connector.adapters.odoo.vanished import pull_gone
 from connector.adapters.odoo.writes import BATCH, Writes
-from connector.errors import Rejected, RemoteError, Unreadable
+from connector.errors import RemoteError, Unreadable
 from connector.model import Hint, Kind, Observed, Receipt, Ref, Side
 
 CAPABILITIES = Capabilities(
@@ -47,7 +47,7 @@ CAPABILITIES = Capabilities(
 )
 
 
-class Odoo:
+class Odoo(Mute):
     """One database, as one user.
 
     `secret` is the user's API key, `reads` what the mapping wants of each model, `ca` a file of certificate authorities,
@@ -115,12 +115,6 @@ class Odoo:
 
     def remove(self, writes: Sequence[Write]) -> list[Receipt | RemoteError]:
         return self._writes.remove(writes)
-
-    def send(self, write: Write, token: str) -> Receipt:
-        raise Rejected(SYSTEM, "send", "a CRM cannot send to a network.", "Send through the platform.")
-
-    def probe(self, write: Write, token: str, since: datetime) -> Receipt | Probe:
-        raise Rejected(SYSTEM, "probe", "a CRM cannot send to a network.", "Send through the platform.")
 
     def hints(self, headers: Mapping[str, str], body: bytes) -> list[Hint]:
         raise Unreadable(

@@ -12,20 +12,20 @@ from connector.adapters.base import (
     ObjectInfo,
     ObjectRead,
     Page,
-    Probe,
     Stream,
     Usage,
     User,
     Window,
     Write,
 )
+from connector.adapters.mute import Mute
 from connector.adapters.salesforce.client import Client, Record
 from connector.adapters.salesforce.ids import SYSTEM, id18
 from connector.adapters.salesforce.reads import Reads
 from connector.adapters.salesforce.schema import Schema
 from connector.adapters.salesforce.tokens import Auth, Tokens, Vault
 from connector.adapters.salesforce.writes import BATCH, Writes
-from connector.errors import AuthError, Rejected, RemoteError, Unreadable
+from connector.errors import AuthError, RemoteError, Unreadable
 from connector.model import Hint, Kind, Observed, Receipt, Ref, Side
 
 READ_TIMEOUT = 120.0
@@ -46,7 +46,7 @@ CAPABILITIES = Capabilities(
 )
 
 
-class Salesforce:
+class Salesforce(Mute):
     """One org, as one integration user.
 
     `url` is the login host or the My Domain address, `reads` what the mapping wants of each object, `ca` a file of
@@ -116,12 +116,6 @@ class Salesforce:
 
     def remove(self, writes: Sequence[Write]) -> list[Receipt | RemoteError]:
         return self._writes.remove(writes)
-
-    def send(self, write: Write, token: str) -> Receipt:
-        raise Rejected(SYSTEM, "send", "a CRM cannot send to a network.", "Send through the platform.")
-
-    def probe(self, write: Write, token: str, since: datetime) -> Receipt | Probe:
-        raise Rejected(SYSTEM, "probe", "a CRM cannot send to a network.", "Send through the platform.")
 
     def hints(self, headers: Mapping[str, str], body: bytes) -> list[Hint]:
         raise Unreadable(
