@@ -252,7 +252,7 @@ class Engine:
             coming = Coming(works, self._plan_unasked)
             drained = self.outbox.drain(coming.look if _simple(entries) else lambda: None)
             sent.add(drained)
-            work, entries = coming.taken(all_landed=not (drained.failed or drained.stopped or self.outbox.redone))
+            work, entries = coming.taken(all_landed=drained.simply_landed and not self.outbox.redone)
         sent.add(self.outbox.drain())
         return planned, sent
 

@@ -5,7 +5,7 @@ in_doubt → done | ready | held; ready → refused (a no that stays a no); any 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor, wait
+from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 from connector.adapters.base import Adapter, Lookup, Probe, Write
@@ -181,8 +181,12 @@ class Outbox:
         try:
             self._finish(before, report)
             meanwhile()
-        finally:
-            wait([call])
+        except BaseException:
+            # Two actors: somebody stops the connector; a call is under way. What it answers is written down all the same, so
+            # that nobody has to look for it after the next start.
+            if call.exception() is None:
+                self._finish(Answered(resolved, call.result()), report)
+            raise
         try:
             return Answered(resolved, call.result())
         except RemoteError as error:
