@@ -3,14 +3,12 @@
 The client is not the adapter's: tests act as Odoo's people through it and read back what really stands there.
 """
 
-import json
 import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -273,11 +271,3 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-if __name__ == "__main__":
-    servers = Servers(int(sys.argv[1]) if sys.argv[1:] else None)
-    with servers.running() as running:
-        print(json.dumps(running.__dict__), flush=True)
-        time.sleep(float(os.environ.get("SECONDS", "60")))
-    servers.close()
