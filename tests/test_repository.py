@@ -19,7 +19,7 @@ ROOT = HERE.parents[1]
 LONGEST = 500
 """Lines of a module. More than that is more than one subject."""
 
-SYNC_DOES = {"engine", "outbox", "loading", "finding", "whereabouts"}
+SYNC_DOES = {"engine", "outbox", "doubts", "failures", "landing", "loading", "finding", "whereabouts"}
 """The modules of connector.sync that fetch, store or send. All the others decide, and deciding is pure."""
 
 # Who may import whom, by prefix of the module's name. The longest prefix of a module counts.

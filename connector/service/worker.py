@@ -140,7 +140,7 @@ class Worker:
         """Wait until something is due: a stream, a hint, or an intent that waited for its time."""
         with self._wake:
             if not self._due.streams and not self._due.refs:
-                self._wake.wait(self._until_due(engine.outbox.next_due()))
+                self._wake.wait(self._until_due(engine.next_due()))
             due, self._due = self._due, Work()
         return due
 

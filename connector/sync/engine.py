@@ -5,6 +5,7 @@ Deciding lives in the pure modules beside this one; here rows are fetched, hande
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -17,9 +18,12 @@ from connector.store.entries import Entries
 from connector.store.rows import order_key
 from connector.store.store import Ledger
 from connector.sync import cursor as cursors
+from connector.sync.doubts import Doubts
+from connector.sync.failures import Failures
 from connector.sync.finding import find_candidates
 from connector.sync.guards import Tally, check_pins, judge
 from connector.sync.identity import Candidate
+from connector.sync.landing import Landing
 from connector.sync.loading import load_view
 from connector.sync.observe import fold_all
 from connector.sync.outbox import Outbox
@@ -82,7 +86,10 @@ class Engine:
         sleep: Callable[[float], None] = time.sleep,
         progress: Progress = lambda _what, _count: None,
         allowed: Collection[str] = (),
+        hands: Callable[[], Executor] = partial(ThreadPoolExecutor, 1, thread_name_prefix="call"),
     ) -> None:
+        """`hands` makes what runs a call to the other side while this thread goes on; one that runs it at once makes two runs
+        of the same seed take the same steps."""
         self.name = name
         self.ledger = ledger
         self.adapters: dict[Side, Adapter] = {Side.PLATFORM: platform, Side.CRM: crm}
@@ -96,7 +103,11 @@ class Engine:
         self._unique: frozenset[str] | None = None
         self._tally = Tally()
         self._whereabouts = Whereabouts(ledger, self.adapters)
-        self.outbox = Outbox(ledger, self.adapters, mapping, clock, progress, self._whereabouts.fetch)
+        fetch = self._whereabouts.fetch
+        self._landing = Landing(ledger, mapping)
+        failures = Failures(ledger, self._landing, mapping, clock, fetch)
+        self._doubts = Doubts(ledger, self.adapters, self._landing, failures, clock, fetch)
+        self._outbox = Outbox(ledger, self.adapters, mapping, self._landing, failures, clock, progress, hands)
 
     # -- before anything: are these the accounts and the mapping that somebody looked at?
 
@@ -136,7 +147,7 @@ class Engine:
             return 0
         seen = self._whereabouts.fetch(side, refs)
         facts = self._folded(side, seen)
-        self.outbox.recognise(seen)
+        self._doubts.recognise(seen)
         self.ledger.record(facts)
         return len(facts)
 
@@ -160,7 +171,7 @@ class Engine:
             elif page.watermark:
                 self.ledger.solved(f"clock of {adapter.system}")
             facts = self._folded(side, self._whereabouts.followed(side, page.observed))
-            self.outbox.recognise(page.observed)
+            self._doubts.recognise(page.observed)
             cursor = cursors.advance(cursor, window, page)
             self.ledger.ingest(side, stream.name, facts, cursor, page.positions)
             news += sum(fact.dirty for fact in facts)
@@ -250,10 +261,10 @@ class Engine:
             entries = entries or self._plan(work)
             planned += self._journal(entries)
             coming = Coming(works, self._plan_unasked)
-            drained = self.outbox.drain(coming.look if _simple(entries) else lambda: None)
+            drained = self._outbox.drain(coming.look if _simple(entries) else lambda: None)
             sent.add(drained)
-            work, entries = coming.taken(all_landed=drained.simply_landed and not self.outbox.redone)
-        sent.add(self.outbox.drain())
+            work, entries = coming.taken(all_landed=drained.simply_landed and not self._landing.redone)
+        sent.add(self._outbox.drain())
         return planned, sent
 
     def _guard(self) -> None:
@@ -309,8 +320,8 @@ class Engine:
     def round(self, streams: Collection[tuple[Side, str]], report: Report) -> set[Side]:
         """One turn of the seven steps over these streams. Answers the sides that were written to."""
         report.rounds += 1
-        self._redone = self.outbox.redone = False
-        self.outbox.recover()
+        self._redone = self._landing.redone = False
+        self._doubts.recover()
         for stream in streams:
             try:
                 report.news += self.observe([stream])
@@ -342,7 +353,7 @@ class Engine:
                 written = self.round(streams, report)
                 self._thorough = False
                 streams = [(side, stream.name) for side, stream in self.streams() if side in written]
-                anew = self._redone or self.outbox.redone
+                anew = self._redone or self._landing.redone
                 if not written and not anew and not self._wait(started):
                     break
         except ConnectorError as error:
@@ -361,9 +372,13 @@ class Engine:
         report.trouble.append(error)
         self.ledger.problem(scope, error.code, str(error), advice(error))
 
+    def next_due(self) -> datetime | None:
+        """When the next write that waits becomes due, or a doubtful one can be looked at."""
+        return min((due for due in (self._outbox.next_due(), self._doubts.next_due()) if due), default=None)
+
     def _wait(self, started: datetime) -> bool:
         """Wait for the next intent that becomes due soon. False: nothing worth waiting for."""
-        due = self.outbox.next_due()
+        due = self.next_due()
         now = self._clock()
         if due is None or due > started + PATIENCE:
             return False

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from connector.adapters.base import Write
 from connector.errors import RemoteError
 from connector.model import Action, Fields, Intent, Receipt, Side
 
@@ -38,3 +39,9 @@ class Answered:
         """Whether a write of this action may go out before this call is settled: it hangs on nothing that the call wrote."""
         mine = self.sent[0][0].action
         return (mine.side, mine.op, mine.kind) == (action.side, action.op, action.kind)
+
+
+def as_write(intent: Intent, fields: Fields) -> Write:
+    """The intent as an adapter takes it, with the ids of its parents in `fields`."""
+    action = intent.action
+    return Write(action.kind, action.object, fields, action.target, action.key)

@@ -1,0 +1,47 @@
+"""What stands in the store once a write has landed or was given up. Every settlement is one transaction."""
+
+from collections.abc import Sequence
+
+from connector.mapping.compiled import Compiled
+from connector.model import Fact, Intent, Ref
+from connector.store.entries import Entries
+from connector.store.store import Ledger
+from connector.sync.placeholders import Linked, parents
+from connector.sync.settling import Landed, settlement
+
+
+class Landing:
+    def __init__(self, ledger: Ledger, mapping: Compiled) -> None:
+        self._ledger = ledger
+        self._mapping = mapping
+        self.redone = False
+        """Whether something was handed back to be decided anew; whoever asks sets it to false again."""
+
+    def settle(self, landed: Sequence[Landed]) -> None:
+        """Receipt, link, both snapshots, the target's fact and the message's account: one transaction."""
+        if not landed:
+            return
+        subjects = [one.intent.action.subject for one in landed]
+        links = self._ledger.links_of(subjects, active=True)
+        refs = {one.receipt.ref for one in landed} | set(subjects)
+        facts = self._ledger.facts(refs)
+        linked = self.linked([one.intent for one in landed])
+        self._ledger.settle([settlement(one, self._mapping, facts, links, linked) for one in landed])
+        if any(one.intent.attempts and one.intent.action.target is None for one in landed):
+            # A record that was late has come: what waited for it need not wait its time out.
+            self._ledger.wake()
+
+    def anew(self, intents: Sequence[Intent], why: str, seen: Sequence[Fact] = (), others: Sequence[Ref] = ()) -> None:
+        """Give these writes up and decide them anew, with what was `seen` meanwhile; in one transaction."""
+        if not intents:
+            return
+        redo = [ref for one in intents for ref in (one.action.source, one.action.subject)]
+        dropped = [(intent.id, why) for intent in intents]
+        self._ledger.journal(Entries(facts=seen, dropped=dropped, redo=[*redo, *others]))
+        self.redone = True
+
+    def linked(self, batch: Sequence[Intent]) -> Linked:
+        wanted = {ref for intent in batch for _, ref in parents(intent.action.fields)}
+        links = self._ledger.links_of(wanted, active=True) if wanted else []
+        table = {(link.kind, link.platform): link.crm for link in links}
+        return lambda kind, ref: table.get((kind, ref))
