@@ -27,7 +27,7 @@ from pydantic_core import CoreSchema, core_schema
 from sqlalchemy.engine import make_url
 
 from connector.errors import ConfigError, Problem
-from connector.mapping.source import Place, Strict, read, validate
+from connector.mapping.source import NotBoolean, Place, Strict, read, validate
 
 DURATION: Final = re.compile(r"(\d{1,6})(s|m|h|d)")
 UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -50,7 +50,7 @@ class Secret:
                 "for a file that holds it"
             )
         self.reference = reference
-        self._path = base / Path(rest).expanduser() if kind == "file" else None
+        self._path = base / _home(Path(rest)) if kind == "file" else None
 
     def reveal(self) -> str:
         """The secret as it is now. Raises ConfigError when the variable or the file is missing or empty."""
@@ -68,14 +68,18 @@ class Secret:
             return f"the environment variable {name} is not set.", "Set it before the start."
         except FileNotFoundError:
             return f"there is no file {self._path}.", "Write the secret into it, readable by this user only."
-        except (OSError, UnicodeDecodeError) as error:
+        except UnicodeError:
+            return f"{self.reference} is no UTF-8 text.", "Write the secret anew."
+        except (OSError, ValueError) as error:
             return f"the file {self._path} cannot be read ({type(error).__name__}).", "Check its permissions."
         return None if text else (f"{self.reference} is empty.", "Put the secret there.")
 
     def _read(self) -> str:
         if self._path is not None:
             return self._path.read_text(encoding="utf-8").strip()
-        return os.environ[self.reference.partition(":")[2]].strip()
+        text = os.environ[self.reference.partition(":")[2]].strip()
+        text.encode()  # What is no UTF-8 would be found out when the secret is used.
+        return text
 
     def __repr__(self) -> str:
         return f"Secret({self.reference})"
@@ -121,9 +125,21 @@ def _url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _home(path: Path) -> Path:
+    """The path with `~` written out. Raises ValueError where there is no such user."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError("the path begins with ~ and names a user who has no home here; write it out") from None
+
+
 def _existing(value: Path, info: ValidationInfo) -> Path:
-    path = _base(info) / value.expanduser()
-    if not path.is_file():
+    path = _base(info) / _home(value)
+    try:
+        found = path.is_file()
+    except OSError as error:
+        raise ValueError(f"the file {path} cannot be read: {error.strerror}") from None
+    if not found:
         raise ValueError(f"there is no file {path}; a relative path counts from the config file's folder")
     return path
 
@@ -151,7 +167,12 @@ class Store(Strict):
     def _known_and_free_of_secrets(cls, url: str) -> str:
         if not url.startswith(("sqlite:///", "postgresql://", "postgresql+psycopg://")):
             raise ValueError("the store's url starts with sqlite:/// or postgresql://")
-        if make_url(url).password:
+        try:
+            parsed = make_url(url)
+        except Exception:
+            # Whatever is wrong with it: the message would quote a part, which may be the password.
+            raise ValueError("the url cannot be read; write sqlite:///FILE or postgresql://user@host/name") from None
+        if parsed.password or any("password" in name.lower() for name in parsed.query):
             raise ValueError("the url holds a password; write it as password: env:NAME or password: file:PATH")
         return url
 
@@ -159,7 +180,7 @@ class Store(Strict):
 class ChatwootPlatform(Strict):
     type: Literal["chatwoot"]
     url: Url
-    account: Annotated[int, Field(ge=1, description="the number in the address of the dashboard")]
+    account: Annotated[int, NotBoolean, Field(ge=1, description="the number in the address of the dashboard")]
     token: Annotated[Secret, Field(description="access token of an administrator or agent")]
     webhook_secret: Annotated[Secret | None, Field(description="only where Chatwoot pushes webhooks to us")] = None
 
@@ -192,7 +213,7 @@ class SalesforceCrm(Strict):
     type: Literal["salesforce"]
     url: Annotated[Url, Field(description="My Domain, such as https://acme.my.salesforce.com")]
     auth: Annotated[ClientCredentials | JwtBearer | RefreshToken, Field(discriminator="flow")]
-    api_version: Annotated[str, Field(pattern=r"^\d{2,3}\.0$")] = "67.0"
+    api_version: Annotated[str, Field(pattern=r"^[0-9]{2,3}\.0$")] = "67.0"
     ca: Annotated[ExistingFile | None, Field(description="PEM file of a certificate authority of one's own")] = None
 
 
@@ -217,7 +238,7 @@ class Connection(Strict):
     crm: Crm
     mapping: Annotated[ExistingFile, Field(description="the mapping file")]
     crm_daily_share: Annotated[
-        float, Field(gt=0, le=1, description="part of the CRM's daily API calls that the connector may use")
+        float, NotBoolean, Field(gt=0, le=1, description="part of the CRM's daily API calls that the connector may use")
     ] = 0.5
 
 
@@ -225,7 +246,7 @@ class Service(Strict):
     """Where the webhook receiver, health and metrics listen."""
 
     host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    port: Annotated[int, NotBoolean, Field(ge=0, le=65535)] = 8080
 
 
 class Log(Strict):

@@ -5,6 +5,7 @@ A failure is `certain` when the request surely had no effect. Messages name the 
 address that was called: query strings hold customers' data.
 """
 
+import json
 import logging
 import random
 import threading
@@ -109,11 +110,13 @@ def read_json(system: str, response: requests.Response) -> Any:
     else (a login or maintenance page); both uncertain, since the request did arrive."""
     if not response.content.strip():
         return None
-    try:
-        return response.json()
-    except requests.exceptions.JSONDecodeError:
-        pass
     status, kind = str(response.status_code), response.headers.get("Content-Type", "no content type")
+    try:
+        return _whole(response.json(), response.content)
+    except RecursionError:
+        raise Unreadable(system, status, "the answer is nested too deeply.", certain=False) from None
+    except ValueError:
+        pass
     if "json" in kind:
         raise Transient(system, status, "the answer is cut off.", certain=False)
     raise Unreadable(
@@ -123,6 +126,14 @@ def read_json(system: str, response: requests.Response) -> Any:
         "Check the address in the config, and whether a proxy or a maintenance page stands in between.",
         certain=False,
     )
+
+
+def _whole(body: Any, content: bytes) -> Any:
+    """The answer with U+FFFD for each half of a surrogate pair: JSON can spell one, no store or address can hold it."""
+    if b"\\ud" not in content.lower():
+        return body
+    text = json.dumps(body, ensure_ascii=False)
+    return json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
 
 
 def server_time(response: requests.Response) -> datetime | None:

@@ -1,39 +1,117 @@
-"""`connector audit`: are the promises kept?"""
+"""`connector audit`: where every message is, and whether the promises are kept."""
+
+from contextlib import ExitStack
+from typing import Annotated, Any
 
 import typer
 
-from connector.app import counted_calls
-from connector.cli.shared import LEFT_OVER, Json, options, print_json, say, table
-from connector.service.auditing import audit_connection
-from connector.sync.audit import Finding
+from connector.app import Plug, counted_calls, held_lease
+from connector.cli.shared import LEFT_OVER, Json, counted, holder, options, print_json, say, table
+from connector.cli.showing import webhooks_line
+from connector.model import State
+from connector.service.auditing import Audit, whole_audit
+from connector.service.mending import Mender
+from connector.sync.account import Account, By, Line, states_shown
+
+STATES = ("synced", "filtered", "held", "erased", "still open")
 
 
-def audit(context: typer.Context, as_json: Json = False) -> None:
-    """Check the promises against both sides by reading them: nothing lost, nothing doubled, nothing orphaned.
+def audit(
+    context: typer.Context,
+    by: Annotated[
+        By, typer.Option("--by", help="Tell the account by inbox, by day, or by rule and reason.")
+    ] = By.INBOX,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Hand what is broken back to the next sync, as far as it can mend it.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Account for every message, and check the promises against both sides by reading them: nothing lost, nothing doubled,
+    nothing orphaned, nothing drifted apart.
 
-    Writes nothing. Best run when the sync is quiet; what changes while it reads may show up. Ends with 1 on a violation.
+    Writes to neither side. Best run when the sync is quiet; what changes while it reads may show up. Ends with 1 on a
+    violation. With --repair it has the connection to itself, as sync does, and ends with 1 when something remains that only
+    a person can put right; sync, then audit again.
     """
     given = options(context)
-    found: dict[str, list[Finding]] = {}
+    found: list[Audit] = []
     with given.opened() as app:
         for plug in app.chosen(given.connection):
-            with plug.join() as joined, counted_calls(plug.ledger, joined.platform, joined.crm):
-                found[plug.name] = audit_connection(joined)
+            found.append(_audit(plug, repair=repair))
+            if not as_json:
+                _show(found[-1], by, repair=repair)
     if as_json:
-        print_json([{"connection": name, "promises": findings} for name, findings in found.items()])
-    else:
-        for name, findings in found.items():
-            _show(name, findings)
-    if any(one.violations for findings in found.values() for one in findings):
+        print_json([as_data(one) for one in found])
+    if any(one.remaining for one in found):
         raise typer.Exit(LEFT_OVER)
 
 
-def _show(name: str, findings: list[Finding]) -> None:
-    say(f"connection {name}", "bold")
-    rows = [("kept" if not one.violations else "BROKEN", one.promise, one.checked, one.violations) for one in findings]
-    table("", ("", "promise", "checked", "violations"), rows)
-    for one in findings:
-        for offender in one.first:
+def _audit(plug: Plug, *, repair: bool) -> Audit:
+    with ExitStack() as stack:
+        if repair:
+            stack.enter_context(held_lease(plug.ledger, holder()))
+        joined = stack.enter_context(plug.join())
+        stack.enter_context(counted_calls(plug.ledger, joined.platform, joined.crm))
+        if not repair:
+            return whole_audit(joined)
+        engine = joined.engine()
+        engine.prepare()
+        return whole_audit(joined, Mender(engine))
+
+
+def as_data(found: Audit) -> dict[str, Any]:
+    """The JSON of one connection: the account in all its parts, and the promises."""
+    told = found.account
+    return {
+        "connection": found.connection,
+        "account": {
+            **_numbers(told.total),
+            "by_inbox": [{"inbox": line.inbox, **_numbers(line)} for line in told.by_inbox()],
+            "by_day": [{"day": line.day, "inbox": line.inbox, **_numbers(line)} for line in told.by_day()],
+            "by_rule": [
+                {"inbox": inbox, "state": state, "rule": rule, "messages": count}
+                for inbox, state, rule, count in told.by_rule()
+            ],
+        },
+        "webhooks": found.webhooks,
+        "promises": found.promises,
+    }
+
+
+def _numbers(line: Line) -> dict[str, int]:
+    return {"seen": line.seen, **{state.value: line.states[state] for state in State}}
+
+
+def _show(found: Audit, by: By, *, repair: bool) -> None:
+    say(f"connection {found.connection}", "bold")
+    _show_account(found.account, by)
+    say(webhooks_line(found.webhooks))
+    say()
+    rows = [
+        ("kept" if not one.violations else "BROKEN", one.promise, one.checked, one.violations)
+        + ((one.handed_back, one.remaining) if repair else ())
+        for one in found.promises
+    ]
+    table("", ("", "promise", "checked", "violations") + (("handed back", "for a person") if repair else ()), rows)
+    for one in found.promises:
+        shown, count = (one.left, one.remaining) if repair else (one.first, one.violations)
+        for offender in shown:
             say(f"- {offender}")
-        if one.violations > len(one.first):
-            say(f"- and {one.violations - len(one.first)} more")
+        if count > len(shown):
+            say(f"- and {count - len(shown)} more")
+        if one.waiting:
+            say(f"{counted(one.waiting, 'message')} came after the last read; the next sync brings them.")
+    if repair and found.remaining < found.violations:
+        say("The next sync mends what was handed back; audit again after it.")
+
+
+def _show_account(told: Account, by: By) -> None:
+    match by:
+        case By.INBOX:
+            lines = [(line.inbox, line.seen, *states_shown(line)) for line in (*told.by_inbox(), told.total)]
+            table("account by inbox", ("inbox", "seen", *STATES), lines)
+        case By.DAY:
+            days = [(line.day, line.inbox, line.seen, *states_shown(line)) for line in told.by_day()]
+            table("account by day (UTC)", ("day", "inbox", "seen", *STATES), days)
+        case By.RULE:
+            table("account by rule", ("inbox", "account", "rule or reason", "messages"), told.by_rule())

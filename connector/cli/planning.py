@@ -22,7 +22,7 @@ def plan(
     """Show what a sync would write, without writing it.
 
     Reads both systems, remembers what was read, and writes to neither. Works with a changed mapping, which sync refuses
-    until it is approved. Ends with 1 when a guard would stop the sync.
+    until it is approved. Ends with 1 when a guard would stop the sync or hold something back.
     """
     given = options(context)
     shown: list[Preview] = []
@@ -68,7 +68,9 @@ def _show(found: Preview, limit: int) -> None:
     say(f"{counted(len(found.writes), 'write')}, {links} to existing records, {holds}.")
     say(f"CRM calls: about {found.calls} to write this; reading it took {found.read_calls}.")
     for refusal in found.refusals:
-        say(f"A guard would stop this: {refusal}", "red")
+        say(f"A guard: {refusal}", "red")
+        for example in refusal.examples:
+            say(f"- {example}")
     if not found.approved:
         say("The mapping has changed; nothing is synced until `connector plan --approve`.", "yellow")
 
@@ -98,5 +100,8 @@ def _as_json(found: Preview, limit: int) -> dict[str, Any]:
         "held": found.held,
         "links": found.links,
         "crm_calls": {"write": found.calls, "read": found.read_calls},
-        "refusals": [{"code": one.code, "message": one.message, "way_out": one.way_out} for one in found.refusals],
+        "refusals": [
+            {"code": one.code, "message": one.message, "way_out": one.way_out, "examples": one.examples}
+            for one in found.refusals
+        ],
     }

@@ -5,10 +5,11 @@ from typing import Any
 import typer
 
 from connector.app import now
-from connector.cli.shared import LEFT_OVER, Json, options, print_json, say, short, span, table
+from connector.cli.shared import LEFT_OVER, Json, counted, options, print_json, say, short, span, table
 from connector.cli.syncing import account_line
 from connector.model import Decision, Outcome, stamp
 from connector.service.status import Status, status
+from connector.store.entries import Webhooks
 
 
 def show(context: typer.Context, as_json: Json = False) -> None:
@@ -46,6 +47,7 @@ def as_data(found: Status) -> dict[str, Any]:
         "problems": found.problems,
         "mapping_approved": found.mapping_approved,
         "last_run": run,
+        "webhooks": found.webhooks,
         "conflicts": [
             {
                 "field": one.row.decision.field,
@@ -69,6 +71,12 @@ def ending(decision: Decision) -> tuple[str, str]:
     if decision.outcome is Outcome.KEEP:
         return "both stay", ""
     return short(decision.value), short(decision.lost)
+
+
+def webhooks_line(found: Webhooks | None) -> str:
+    if found is None:
+        return "No webhooks come in; messages are found by reading."
+    return f"{counted(found.lost, 'webhook')} never came, of those since {stamp(found.since)}."
 
 
 def _show(found: Status) -> None:
@@ -97,6 +105,7 @@ def _show(found: Status) -> None:
         )
     table("writes", ("state", "writes"), list(found.intents.items()))
     say(f"{found.dirty} records wait to be planned.")
+    say(webhooks_line(found.webhooks))
     table("open holds (connector holds list)", ("type", "holds"), list(found.holds.items()))
     table(
         "problems",

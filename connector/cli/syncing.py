@@ -8,13 +8,14 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from connector.app import Plug, held_lease
+from connector.app import LeaseTaken, Plug, held_lease
 from connector.cli.shared import LEFT_OVER, OK, Json, complain, counted, errors, holder, options, print_json, say, table
 from connector.errors import ConnectorError
 from connector.model import OPEN_INTENTS, IntentState, State
 from connector.service.spending import Spending
 from connector.service.stopping import Stopped, stop_signals, stoppable
-from connector.sync.engine import Report
+from connector.sync.engine import ALLOWED_ONCE, Report
+from connector.sync.guards import GUARDS
 
 
 @dataclass
@@ -34,7 +35,10 @@ def sync(
     allow: Annotated[
         list[str] | None,
         typer.Option(
-            "--allow", help="Allow what this guard refused, for this run only. May be given again.", metavar="CODE"
+            "--allow",
+            help="Allow once what this guard refused. A connector that is running takes it up in its next round. "
+            "May be given again.",
+            metavar="CODE",
         ),
     ] = None,
     as_json: Json = False,
@@ -44,6 +48,9 @@ def sync(
     A connection that fails does not keep the others from running. Ctrl-C stops after the call under way; nothing is lost.
     """
     given = options(context)
+    unknown = sorted(set(allow or ()) - set(GUARDS))
+    if unknown:
+        raise typer.BadParameter(f"there is no guard {unknown[0]}; there are {', '.join(GUARDS)}", param_hint="--allow")
     stop = threading.Event()
     outcomes: list[Outcome] = []
     with given.opened() as app, stop_signals(stop.set):
@@ -54,6 +61,13 @@ def sync(
                 outcome.report = _run(plug, allow or [], stop)
             except Stopped:
                 raise KeyboardInterrupt from None
+            except LeaseTaken as error:
+                if allow:
+                    plug.ledger.remember(ALLOWED_ONCE, allow)
+                    taken_up = f"It takes up {', '.join(allow)} in its next round."
+                    complain(ConnectorError(f"Another process works on {plug.name}.", taken_up))
+                else:
+                    outcome.error = error
             except ConnectorError as error:
                 if given.debug:
                     raise
@@ -113,6 +127,10 @@ def _judge(outcome: Outcome) -> None:
         "waiting": waiting,
         "holds": {kind.value: count for kind, count in counts.holds.items()},
         "holds_opened": max(0, holds - outcome.holds_before),
+        "withheld": [
+            {"code": one.code, "message": one.message, "way_out": one.way_out, "examples": one.examples}
+            for one in (outcome.report.withheld if outcome.report else ())
+        ],
         "errors": [{"message": one.message, "way_out": one.way_out, "exit_code": one.exit_code} for one in trouble],
         "exit_code": outcome.code,
     }
@@ -133,6 +151,8 @@ def _show(outcome: Outcome) -> None:
         say(f"{counted(found['holds_opened'], 'hold')} opened by this run.")
     for error in outcome.report.trouble if outcome.report else ():
         complain(error)
+    for refusal in outcome.report.withheld if outcome.report else ():
+        complain(refusal)
     if outcome.error:
         complain(outcome.error)
 

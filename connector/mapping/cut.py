@@ -19,8 +19,13 @@ def clean(text: str) -> str:
 
     A CRM does the same when it stores a text: what it would change is changed before, so that nothing differs after.
     """
+    return holdable(text).strip()
+
+
+def holdable(text: str) -> str:
+    """The same but for the white space at the ends, which stays."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return LONE_SURROGATES.sub("\ufffd", CONTROLS.sub("", text)).strip()
+    return LONE_SURROGATES.sub("\ufffd", CONTROLS.sub("", text))
 
 
 def cut(text: str, limit: int, mark: str = "…") -> str:

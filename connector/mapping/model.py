@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 from pydantic import Field, model_validator
 
 from connector.mapping.places import Region, Zone
-from connector.mapping.source import Strict
+from connector.mapping.source import NotBoolean, Strict
 from connector.mapping.template import parse_time
 
 
@@ -182,9 +182,9 @@ class Evidence(Strict):
     compare: Annotated[
         Literal["exact", "email", "phone", "handle", "name"], Field(description="how two values are compared")
     ] = "exact"
-    weight: Annotated[int, Field(ge=1, le=100, description="points when it agrees")]
+    weight: Annotated[int, NotBoolean, Field(ge=1, le=100, description="points when it agrees")]
     against: Annotated[
-        int, Field(ge=0, le=100, description="points taken off when both sides have a value and differ")
+        int, NotBoolean, Field(ge=0, le=100, description="points taken off when both sides have a value and differ")
     ] = 0
     search: Annotated[
         bool, Field(description="candidates are looked up by it; false: it only adds or takes points")
@@ -205,9 +205,9 @@ class Evidence(Strict):
 class Match(Strict):
     """Points needed. At `link_at` and `margin` clear of the runner-up: link. From `hold_at`: a person decides."""
 
-    link_at: Annotated[int, Field(ge=1, description="points from which a candidate is linked")] = 80
-    hold_at: Annotated[int, Field(ge=1, description="points from which a person decides")] = 30
-    margin: Annotated[int, Field(ge=0, description="points by which the best must lead the next one")] = 20
+    link_at: Annotated[int, NotBoolean, Field(ge=1, description="points from which a candidate is linked")] = 80
+    hold_at: Annotated[int, NotBoolean, Field(ge=1, description="points from which a person decides")] = 30
+    margin: Annotated[int, NotBoolean, Field(ge=0, description="points by which the best must lead the next one")] = 20
     evidence: Annotated[tuple[Evidence, ...], Field(min_length=1, description="what counts, and how much")]
 
     @model_validator(mode="after")

@@ -3,6 +3,9 @@
 Only scalars, lists and mappings are read; tags never build objects. Used for mapping files and for the config file.
 """
 
+import math
+import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -10,7 +13,15 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -23,8 +34,20 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 MAX_NODES: Final = 50_000
 """Far above any real file; a bound on aliases that repeat each other without end."""
+MAX_TEXT: Final = 1 << 18
+"""Characters of a file; far above any real one as well."""
+SHOWN: Final = 500
+"""Characters of a message: what it quotes may be as long as the file."""
 
-SCALARS: Final = frozenset(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null"))
+TAG: Final = "tag:yaml.org,2002:"
+SCALARS: Final = frozenset(TAG + name for name in ("str", "int", "float", "bool", "null"))
+TEXTS: Final = frozenset(TAG + name for name in ("timestamp", "merge", "value"))
+"""Plain words that YAML takes for a date, for `<<` and for `=`; here they are the texts that they are."""
+COLLECTIONS: Final = frozenset((TAG + "map", TAG + "seq"))
+UNHOLDABLE: Final = re.compile(r"[\x00\ud800-\udfff]")
+"""No system keeps these, and no terminal shows them."""
+NAMED: Final = re.compile(r""" (['"])(?![<\\]).{2,}\1$""")
+"""The name at the end of one of ruamel's messages: a secret that was pasted without quotes can look like one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +73,8 @@ class Place:
         return f"{self.file}:{self.line}" if self.line else self.file
 
     def problem(self, message: str, way_out: str = "", severity: str = "error") -> Problem:
-        return Problem(self.file, self.line, dotted(self.path), message, way_out, severity)
+        shown = message if len(message) <= SHOWN else f"{message[:SHOWN]}…"
+        return Problem(self.file, self.line, dotted(self.path), shown, way_out, severity)
 
 
 class Located(dict[str, Any]):
@@ -59,6 +83,16 @@ class Located(dict[str, Any]):
     def __init__(self, place: Place) -> None:
         super().__init__()
         self.place = place
+
+
+def _no_answer(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("needs a number, not true or false")
+    return value
+
+
+NotBoolean: Final = BeforeValidator(_no_answer)
+"""Of a number: pydantic would take `true` for 1."""
 
 
 class Strict(BaseModel):
@@ -85,7 +119,7 @@ def dotted(path: Path_) -> str:
     """`persons.fields[2].crm`, as it is shown to the admin."""
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        text += f"[{part}]" if isinstance(part, int) else f".{part[:SHOWN]}" if text else part[:SHOWN]
     return text
 
 
@@ -93,7 +127,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A way out that names the nearest known word, or the known words where there are few, or nothing."""
     words = sorted(known)
     lower = {candidate.lower(): candidate for candidate in words}
-    near = get_close_matches(word.lower(), lower, n=1, cutoff=0.6)
+    near = get_close_matches(word[:SHOWN].lower(), lower, n=1, cutoff=0.6)
     if near:
         return f"Did you mean {lower[near[0]]}?"
     return f"Known: {', '.join(words)}." if 0 < len(words) <= 24 else ""
@@ -113,15 +147,30 @@ def read(path: Path, shown: str | None = None) -> Located:
 
 def parse(text: str, file: str) -> Located:
     """Like `read`, for text that is already read."""
+    with warnings.catch_warnings():
+        # ruamel's warnings quote lines of the file, which may hold anything.
+        warnings.simplefilter("ignore")
+        return _parse(text, file)
+
+
+def _parse(text: str, file: str) -> Located:
+    if len(text) > MAX_TEXT:
+        raise ConfigError([Problem(file, 0, "", f"is longer than {MAX_TEXT} characters.", "Check the path.")])
     yaml = YAML(typ="safe", pure=True)
     try:
         root = yaml.compose(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        message = f"broken YAML: {error.problem or error.context}."
+        message = f"broken YAML: {NAMED.sub('', str(error.problem or error.context))}."
         raise ConfigError([Problem(file, mark.line + 1 if mark else 0, "", message)]) from None
     except YAMLError as error:
         raise ConfigError([Problem(file, 0, "", f"broken YAML: {str(error).splitlines()[0]}.")]) from None
+    except RecursionError:
+        raise ConfigError([Problem(file, 0, "", "is nested too deeply.", "Write fewer levels.")]) from None
+    except Exception:
+        # ruamel lets some errors of Python through, such as OverflowError on the escape \U99999999.
+        line = int(yaml.reader.line) + 1
+        raise ConfigError([Problem(file, line, "", "broken YAML: an escape or a directive that is none.")]) from None
     if not isinstance(root, MappingNode):
         raise ConfigError([Problem(file, 1, "", "is empty or no mapping.", "Write `key: value` lines.")])
     reader = _Reader(file, yaml)
@@ -140,29 +189,34 @@ class _Reader:
         self.lines: dict[Path_, int] = {}
         self.problems: list[Problem] = []
         self.count = 0
+        self.full = False
 
     def plain(self, node: Node, path: Path_) -> Any:
         self.count += 1
         line = node.start_mark.line + 1
         self.lines.setdefault(path, line)
-        if self.count > MAX_NODES or len(path) > 50:
-            if self.count == MAX_NODES + 1 or len(path) == 51:
+        if self.full or self.count > MAX_NODES or len(path) > 50:
+            if not self.full:
                 self._add(line, path, "too large, or aliases that repeat each other.", "Write the values out.")
+            self.full = True
             return None
         if isinstance(node, MappingNode):
             return self.mapping(node, path)
         if isinstance(node, SequenceNode):
+            self._plain_tag(node, path, COLLECTIONS)
             return [self.plain(item, (*path, index)) for index, item in enumerate(node.value)]
         return self._scalar(node, path)
 
     def mapping(self, node: MappingNode, path: Path_) -> Located:
+        self._plain_tag(node, path, COLLECTIONS)
         result = Located(Place(self.file, path, self.lines))
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, ScalarNode):
                 self._add(line, path, "a key must be a word.")
                 continue
-            key = str(key_node.value)
+            key = self._text(str(key_node.value), line, path)
+            self._plain_tag(key_node, (*path, key), SCALARS | TEXTS)
             if key in result:
                 first = self.lines[(*path, key)]
                 self._add(line, (*path, key), f"stands here twice, first in line {first}.", "Remove one.")
@@ -172,16 +226,39 @@ class _Reader:
         return result
 
     def _scalar(self, node: Node, path: Path_) -> Any:
-        tag = str(node.tag)
-        if tag == "tag:yaml.org,2002:timestamp":
-            return str(node.value)
-        if tag not in SCALARS:
-            self._add(node.start_mark.line + 1, path, f"the tag {tag} is not allowed.", "Write a plain value.")
+        line = node.start_mark.line + 1
+        if not self._plain_tag(node, path, SCALARS | TEXTS):
             return None
+        if str(node.tag) in TEXTS:
+            return self._text(str(node.value), line, path)
         try:
-            return self.yaml.constructor.construct_object(node)
-        except ValueError:
-            return str(node.value)
+            value = self.yaml.constructor.construct_object(node)
+        except (ValueError, LookupError):
+            value = str(node.value)
+        if isinstance(value, str):
+            return self._text(value, line, path)
+        if isinstance(value, int) and abs(value) >= 1 << 63:
+            self._add(line, path, "a number larger than any system keeps.", "Put it in quotes if it is a text.")
+            return None
+        if isinstance(value, float) and not math.isfinite(value):
+            self._add(line, path, "is no number that a system can keep.", "Put it in quotes if it is a text.")
+            return None
+        return value
+
+    def _plain_tag(self, node: Node, path: Path_, allowed: frozenset[str]) -> bool:
+        """Whether the node has a tag of its own kind; any other one is a problem, and is not quoted: a secret may begin
+        with an exclamation mark as well."""
+        if str(node.tag) in allowed:
+            return True
+        message = "the tag (a word that begins with !) is not allowed."
+        self._add(node.start_mark.line + 1, path, message, "Write a plain value; a text that begins with ! in quotes.")
+        return False
+
+    def _text(self, text: str, line: int, path: Path_) -> str:
+        if UNHOLDABLE.search(text):
+            self._add(line, path, "a character that no text can hold (\\0, or half of a surrogate pair).", "Remove it.")
+            return UNHOLDABLE.sub("\ufffd", text)
+        return text
 
     def _add(self, line: int, path: Path_, message: str, way_out: str = "") -> None:
         self.problems.append(Problem(self.file, line, dotted(path), message, way_out))

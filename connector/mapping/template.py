@@ -49,7 +49,7 @@ class Template:
         value = names.get(slot.name)
         if slot.form in MOMENTS:
             moment = parse_time(value, UTC)
-            return MOMENTS[slot.form](moment.astimezone(self.zone)) if moment else show(value)
+            return MOMENTS[slot.form](in_zone(moment, self.zone)) if moment else show(value)
         return cut(" ".join(show(value).split()), int(slot.form)) if slot.form else show(value)
 
 
@@ -93,6 +93,14 @@ def show(value: Value) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(show(item) for item in value)
     return str(value)
+
+
+def in_zone(moment: datetime, zone: tzinfo) -> datetime:
+    """The same moment in a zone. Near year 1 and 9999 the shift would leave the calendar: those times keep their own."""
+    try:
+        return moment.astimezone(zone)
+    except OverflowError:
+        return moment
 
 
 def parse_time(value: Value, zone: tzinfo) -> datetime | None:

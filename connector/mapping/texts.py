@@ -2,8 +2,10 @@
 
 import html
 import re
+from collections import Counter
 from collections.abc import Hashable
-from typing import ClassVar, Final
+from itertools import islice
+from typing import Annotated, ClassVar, Final
 from zoneinfo import ZoneInfo
 
 from bs4 import BeautifulSoup, ParserRejectedMarkup
@@ -12,8 +14,9 @@ from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
 from pydantic import Field, field_validator
 
-from connector.mapping.cut import clean, cut, units
+from connector.mapping.cut import clean, cut, holdable, units
 from connector.mapping.lenses import Base, Surroundings
+from connector.mapping.source import NotBoolean
 from connector.mapping.template import parse_template, show
 from connector.model import Fields, Value
 
@@ -28,7 +31,9 @@ class Text(Base):
         "Control characters and outer white space; everything beyond `limit`, which the text then says itself."
     )
     type: ClassVar[str] = "text"
-    limit: int | None = Field(None, ge=1, description="longest result, in UTF-16 units; a line break counts as two")
+    limit: Annotated[int | None, NotBoolean] = Field(
+        None, ge=1, description="longest result, in UTF-16 units; a line break counts as two"
+    )
     more: str = Field("…", description="text with {names}, put at the end of a cut text")
     _zone: ZoneInfo = UTC_ZONE
 
@@ -48,7 +53,8 @@ class Text(Base):
         # Salesforce keeps a line break as two characters, and counts it so.
         stored = text.replace("\n", "\r\n")
         if self.limit is not None and units(stored) > self.limit:
-            text = cut(stored, self.limit, parse_template(self.more, self._zone).render(names)).replace("\r\n", "\n")
+            more = holdable(parse_template(self.more, self._zone).render(names)).replace("\n", "\r\n")
+            text = cut(stored, self.limit, more).replace("\r\n", "\n")
         return text
 
     def back(self, value: Value) -> Value:
@@ -88,7 +94,7 @@ class TextToHtml(Base):
 
     def key(self, value: Value) -> Hashable:
         """What comes back of it: `html_to_text(text_to_html(value))`, said without making and reading a page."""
-        return clean(clean(show(value)).replace("\t", " ").replace("\xa0", " "))
+        return _spaced(clean(show(value)))
 
 
 class MarkdownToText(Base):
@@ -121,6 +127,12 @@ SILENT: Final = frozenset(("script", "style", "head", "title", "template"))
 LINES_ALONE: Final = re.compile(r"(?:[^<&]|&(?:amp|lt|gt|nbsp);|<br>)*")
 LINE: Final = "\x01"
 PARAGRAPH: Final = "\x02"
+MARKS: Final = re.compile(r"[\x01\x02](?:[ \x01\x02])*")
+"""Blanks before a mark end a line, and go where lines are stripped."""
+MOST_OPEN: Final = 1000
+TAGS: Final = re.compile(r"<(/?)([A-Za-z][^\s/><]*)")
+UNENDED: Final = re.compile(r"<(?=[^<>]*(?:<|\Z))")
+VOID: Final = frozenset(("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"))
 
 
 def html_to_text(value: str) -> str:
@@ -130,36 +142,62 @@ def html_to_text(value: str) -> str:
     if LINES_ALONE.fullmatch(source):
         # What `text_to_html` makes, which is most of what is read: no parser is needed for lines.
         return _settled("\n".join(BLANKS.sub(" ", html.unescape(line)) for line in source.split("<br>")))
+    if _tangled(source):
+        return _spaced(source)
     try:
         page = BeautifulSoup(source, "html.parser")
-    except ParserRejectedMarkup:
-        return source  # No parser reads it as HTML, so it is text that somebody typed.
+    except (ParserRejectedMarkup, ValueError):
+        return _spaced(source)  # No parser reads it as HTML, so it is text that somebody typed.
     return _settled(_walked(page))
 
 
 def _settled(text: str) -> str:
-    text = re.sub(r" *([\x01\x02](?:[ \x01\x02])*)", lambda m: "\n\n" if PARAGRAPH in m[1] else "\n", text)
-    text = re.sub(r" *\n *", "\n", text)
-    return clean(text.replace("\xa0", " "))
+    text = MARKS.sub(lambda m: "\n\n" if PARAGRAPH in m[0] else "\n", text)
+    text = "\n".join(line.strip(" ") for line in text.split("\n"))
+    return _spaced(text)
+
+
+def _spaced(text: str) -> str:
+    """With the one kind of blank that comes back from a page."""
+    return clean(text.replace("\t", " ").replace("\xa0", " "))
+
+
+def _tangled(source: str) -> bool:
+    """Whether so many tags are open at once that a parser would take minutes; no page that somebody wrote is like that."""
+    names: Counter[str] = Counter()
+    depth = deepest = 0
+    for end, written in TAGS.findall(source):
+        name = written.lower()
+        if end and names[name]:
+            names[name] -= 1
+            depth -= 1
+        elif not end and name not in VOID:
+            names[name] += 1
+            depth += 1
+            deepest = max(deepest, depth)
+    return deepest + len(UNENDED.findall(source)) > MOST_OPEN
 
 
 def _walked(page: BeautifulSoup) -> str:
     """The texts of a page in reading order, with marks at the boundaries of lines and paragraphs."""
     out: list[str] = []
     stack: list[object] = [page]
+    preserved = 0
     while stack:
         node = stack.pop()
-        if isinstance(node, str) and not isinstance(node, NavigableString):
+        if isinstance(node, int):
+            preserved -= node
+        elif isinstance(node, str) and not isinstance(node, NavigableString):
             out.append(node)
         elif isinstance(node, NavigableString):
             if not isinstance(node, PreformattedString):
-                preserved = node.find_parent("pre") is not None
                 out.append(str(node) if preserved else BLANKS.sub(" ", str(node)))
         elif isinstance(node, Tag) and node.name not in SILENT:
             before, after = _around(node)
             out.append(before)
-            stack.append(after)
-            stack.extend(reversed(list(node.children)))
+            inside = int(node.name == "pre")
+            preserved += inside
+            stack += [after, inside, *reversed(node.contents)]
     return "".join(out)
 
 
@@ -169,11 +207,17 @@ def _around(tag: Tag) -> tuple[str, str]:
         return "\n", ""
     if tag.name == "a":
         href = str(tag.get("href") or "")
-        shown = tag.get_text().strip()
-        extra = href.startswith(("http://", "https://")) and href.rstrip("/") != shown.rstrip("/")
+        extra = href.startswith(("http://", "https://")) and href.rstrip("/") != _shown(tag).rstrip("/")
         return "", f" ({href})" if extra else ""
     boundary = PARAGRAPH if tag.name in PARAGRAPHS else LINE if tag.name in LINES else ""
     return boundary + ("- " if tag.name == "li" else ""), boundary or (" " if tag.name in ("td", "th") else "")
+
+
+def _shown(link: Tag) -> str:
+    """How the text of a link begins; a link that shows its address has no more in it than that."""
+    parts = islice(link.descendants, 50)
+    texts = (part for part in parts if isinstance(part, NavigableString) and not isinstance(part, PreformattedString))
+    return "".join(texts).strip()
 
 
 def text_to_html(text: str) -> str:

@@ -27,6 +27,7 @@ COLUMNS = (
 )
 INBOX = "Twitter"
 _MENTION = re.compile(r"@(\d+)")
+_LONGEST = 300  # characters of a reason: it quotes a cell, which may be as long as the file
 _SHOWN = 50  # problems spelled out in an error; the rest is counted
 
 
@@ -97,17 +98,15 @@ def load_csv(path: Path, chatwoot_url: str, *, skip_bad: bool = False, timeout: 
         answer = requests.post(f"{chatwoot_url}/__control/import", json=given, timeout=timeout)
     except requests.RequestException as error:
         raise LoadError(f"{path}: the sandbox at {chatwoot_url} did not answer: {error}") from error
-    if answer.status_code != 200:
-        reasons = answer.json().get("errors", []) if answer.status_code == 422 else [answer.text[:500]]
-        raise LoadError("\n".join([f"{path}: the sandbox refused the load", *reasons[:_SHOWN]]))
-    ids = answer.json()
-    return LoadReport(
-        conversations=len(ids["conversations"]),
-        messages=len(ids["messages"]),
-        contacts=len(ids["contacts"]),
-        agents=len(ids["agents"]),
-        bad=tuple(sorted(rows.bad, key=_line)),
-    )
+    try:
+        told = answer.json()
+        if answer.status_code != 200:
+            reasons = [str(reason) for reason in told["errors"]]
+            raise LoadError("\n".join([f"{path}: the sandbox refused the load", *reasons[:_SHOWN]]))
+        counts = {name: len(told[name]) for name in ("conversations", "messages", "contacts", "agents")}
+    except (ValueError, TypeError, KeyError):
+        raise LoadError(f"{path}: the sandbox refused the load\n{answer.text[:500]}") from None
+    return LoadReport(**counts, bad=tuple(sorted(rows.bad, key=_line)))
 
 
 def _line(row: BadRow) -> int:
@@ -130,6 +129,9 @@ def read_rows(path: Path) -> Rows:
 def _parse(path: Path, file: TextIO) -> Rows:
     rows, cells = Rows(), _numbered(file)
     _, header = next(cells, (1, []))
+    twice = [name for name in COLUMNS if header.count(name) > 1]
+    if twice:
+        raise LoadError(f"{path}: columns that stand there twice: {', '.join(twice)}; leave one of each")
     missing = [name for name in COLUMNS if name not in header]
     if missing:
         raise LoadError(f"{path}: missing columns: {', '.join(missing)}; the first line must name {', '.join(COLUMNS)}")
@@ -141,7 +143,7 @@ def _parse(path: Path, file: TextIO) -> Rows:
             if tweet.id in rows.tweets:
                 raise ValueError(f"tweet_id {tweet.id} is a duplicate of line {rows.tweets[tweet.id].line}")
         except ValueError as error:
-            rows.bad.append(BadRow(line, str(error)))
+            rows.bad.append(BadRow(line, str(error)[:_LONGEST]))
         else:
             rows.tweets[tweet.id] = tweet
     return rows
@@ -149,9 +151,12 @@ def _parse(path: Path, file: TextIO) -> Rows:
 
 def _numbered(file: TextIO) -> Iterator[tuple[int, list[str]]]:
     reader, line = csv.reader(file, strict=True), 1
-    for values in reader:
-        yield line, values
-        line = reader.line_num + 1
+    try:
+        for values in reader:
+            yield line, values
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise csv.Error(f"line {line}: {error}") from None
 
 
 def _tweet(line: int, header: list[str], values: list[str]) -> Tweet:
@@ -159,8 +164,8 @@ def _tweet(line: int, header: list[str], values: list[str]) -> Tweet:
     if len(values) != len(header):
         raise ValueError(f"{len(values)} values for {len(header)} columns")
     row = dict(zip(header, values, strict=True))
-    if not re.fullmatch(r"[0-9]+", row["tweet_id"]):
-        raise ValueError(f"tweet_id {row['tweet_id']!r} is not a number")
+    if not re.fullmatch(r"[0-9]{1,20}", row["tweet_id"]):
+        raise ValueError(f"tweet_id {row['tweet_id'][:40]!r} is not a number")
     if not row["author_id"].strip():
         raise ValueError("author_id is empty")
     if row["inbound"] not in ("True", "False"):

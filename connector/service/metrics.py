@@ -48,6 +48,7 @@ class Metrics(Collector):
         calls = gauge("api_calls_today", "API calls of the connector today, by system.", "system")
         allowance = gauge("crm_allowance", "The CRM's daily calls as it counts them itself.", "what")
         success = gauge("last_success_seconds", "Unix time of the last successful read of a stream.", "side", "stream")
+        lost = gauge("lost_webhooks", "Messages that a read brought and no webhook ever named, while webhooks came in.")
         rounds = CounterMetricFamily("connector_rounds", "Rounds of this process.", labels=("connection",))
         for name, worker in self._workers.items():
             found = status(worker.plug, self._clock())
@@ -69,5 +70,7 @@ class Metrics(Collector):
                 allowance.add_metric((name, what), count or 0)
             for (side, stream_name), when in dict(worker.succeeded).items():
                 success.add_metric((name, side, stream_name), when.timestamp())
+            if found.webhooks:
+                lost.add_metric((name,), found.webhooks.lost)
             rounds.add_metric((name,), worker.rounds)
-        yield from (messages, intents, holds, problems, dirty, balanced, lag, calls, allowance, success, rounds)
+        yield from (messages, intents, holds, problems, dirty, balanced, lag, calls, allowance, success, lost, rounds)

@@ -9,7 +9,7 @@ from connector.errors import Refusal
 from connector.model import Action, Kind, Op, Ref, Side, State, Value
 from connector.store.entries import Entries, NewHold
 from connector.sync.engine import Engine
-from connector.sync.guards import Tally, check_pins, judge
+from connector.sync.guards import check_pins
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Write:
 @dataclass
 class Preview:
     """A whole plan. `calls` are the CRM calls that carrying it out would take, `read_calls` those that making it took;
-    `refusals` are the guards that would stop it. `approved` says whether the mapping may be used already."""
+    `refusals` are the guards that would stop it or hold something back. `approved` says whether the mapping may be used already."""
 
     connection: str
     approved: bool
@@ -76,16 +76,16 @@ def preview(engine: Engine) -> Preview:
     crm = engine.adapters[Side.CRM]
     before = crm.usage().calls
     engine.observe([(side, stream.name) for side, stream in engine.streams()])
-    found, tally, seen = Preview(engine.name, approved), Tally(), set[str]()
+    found, seen = Preview(engine.name, approved), set[str]()
+    try:
+        engine.guard()
+    except Refusal as refusal:
+        found.refusals.append(refusal)
     for _, entries in engine.batches():
-        tally.add(entries)
         _add(found, entries, engine, seen)
     found.calls = crm_calls(found.writes, crm.capabilities.batch)
     found.read_calls = crm.usage().calls - before
-    try:
-        judge(tally, ledger.active_links())
-    except Refusal as refusal:
-        found.refusals.append(refusal)
+    found.refusals += engine.withheld.refusals()
     return found
 
 

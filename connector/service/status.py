@@ -6,7 +6,7 @@ from datetime import datetime
 
 from connector.app import Plug
 from connector.model import Cursor, HoldType, IntentState, Side, State
-from connector.store.entries import Decided, Run, Trouble
+from connector.store.entries import Decided, Run, Trouble, Webhooks
 
 CONFLICTS = 10
 """How many of the latest conflicts are shown."""
@@ -28,7 +28,8 @@ class StreamStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """One connection. `balanced`: seen = synced + filtered + held + erased, nothing is under way."""
+    """One connection. `balanced`: seen = synced + filtered + held + erased, nothing is under way. `webhooks` is None where none
+    come in."""
 
     connection: str
     seen: int
@@ -45,6 +46,7 @@ class Status:
     mapping_approved: bool
     last_run: Run | None
     conflicts: tuple[Decided, ...]
+    webhooks: Webhooks | None
 
     @property
     def left_over(self) -> bool:
@@ -82,7 +84,13 @@ def status(plug: Plug, now: datetime) -> Status:
         mapping_approved=pins is None or pins.mapping_digest == plug.mapping.digest,
         last_run=runs[0] if runs else None,
         conflicts=tuple(ledger.conflicts(CONFLICTS)),
+        webhooks=webhooks(plug),
     )
+
+
+def webhooks(plug: Plug) -> Webhooks | None:
+    """None where none are asked for, or none has ever named a message."""
+    return plug.ledger.webhooks() if plug.config.platform.webhook_secret else None
 
 
 def stream_status(side: Side, name: str, cursor: Cursor, now: datetime) -> StreamStatus:

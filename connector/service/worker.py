@@ -4,7 +4,7 @@ due streams and hinted refs come in from the schedule and from webhooks; the thr
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from traceback import extract_tb
@@ -18,6 +18,7 @@ from connector.model import Ref, Side
 from connector.service.spending import Spending
 from connector.service.status import ALLOWANCE
 from connector.service.stopping import Stopped, stoppable
+from connector.store.announcing import PATIENCE
 from connector.sync.engine import Engine, Report
 
 RETRY = 30.0
@@ -53,6 +54,8 @@ class Worker:
         self._spending = Spending(plug, self.joined.crm)
         self._holder = holder
         self._due = Work()
+        self._started = now()
+        self._named: dict[Ref, datetime] = {}
         self._wake = threading.Condition()
         self._counted: dict[str, int] = {}
         self.thread = threading.Thread(target=self._run, name=f"connection {plug.name}")
@@ -128,6 +131,7 @@ class Worker:
         engine = self.joined.engine(progress=self._spending.limited(stoppable(self._stop)), sleep=self._nap)
         accounts = engine.prepare()
         log.info("connected", connection=self.name, **{side.value: account.id for side, account in accounts.items()})
+        self.plug.ledger.listen(self._started if self.plug.config.platform.webhook_secret else None)
         started = now()
         while not self._stop.is_set() and now() - started < USERS:
             due = self._take(engine)
@@ -150,6 +154,7 @@ class Worker:
 
     def _turn(self, engine: Engine, due: Work) -> None:
         """Look at what is due, then write until nothing is left to write."""
+        self._hear(due.refs)
         if self._over_budget():
             return
         engine.begin()
@@ -172,6 +177,15 @@ class Worker:
             log.warning("round cut short", connection=self.name, error=type(error).__name__, code=error.code)
         if report.news or report.planned:
             log.info("round", connection=self.name, news=report.news, planned=report.planned, failed=report.failed)
+
+    def _hear(self, refs: Collection[Ref]) -> None:
+        """Webhooks named these. They are remembered for a while: where a record cannot be looked at now, a later read brings
+        it, and its webhook was not lost."""
+        at = now()
+        lately = {ref: when for ref, when in self._named.items() if when > at - PATIENCE}
+        self._named = lately | dict.fromkeys(refs, at)
+        self.plug.ledger.announced(self._named)
+        self.plug.ledger.give_up_waiting()
 
     def _look(self, engine: Engine, refs: Sequence[Ref]) -> None:
         try:

@@ -30,6 +30,7 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, SQLA
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from connector.errors import StoreError
+from connector.model import Ref
 from connector.store.schema import leases
 
 T = TypeVar("T")
@@ -202,3 +203,9 @@ class Scoped:
     def _rows(self, query: Executable) -> list[RowMapping]:
         with self._reading() as db:
             return list(db.execute(query).mappings())
+
+    def _in_chunks(self, values: Iterable[Ref | str], query: Callable[[list[str]], Executable]) -> list[RowMapping]:
+        """All pieces are read in one transaction, so that they show the same moment."""
+        with self._reading() as db:
+            pieces = chunks(sorted({str(value) for value in values}))
+            return [row for some in pieces for row in db.execute(query(some)).mappings()]

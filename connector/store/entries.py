@@ -72,6 +72,7 @@ class Entries:
     `requeued` are intents that a person wants sent again, `dropped` (intent id, why) those that shall never go out,
     `refused` (intent id, error) those that the other side said no to for good.
     `clean` holds the version the plan looked at: news that arrived since keeps the record dirty.
+    `redo` are records to be decided anew now, `kept` those that stay news: they wait for a write under way, or theirs was held back.
     """
 
     intents: Sequence[Action] = ()
@@ -89,6 +90,7 @@ class Entries:
     refused: Sequence[tuple[int, str]] = ()
     clean: Mapping[Ref, str] = field(default_factory=dict)
     redo: Sequence[Ref] = ()
+    kept: Sequence[Ref] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,26 @@ class Balance:
     def balanced(self) -> bool:
         """seen = synced + filtered + held + erased: nothing is under way."""
         return self.states[State.OPEN] == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A part of the account: the messages of one inbox and day (UTC, `2026-01-02`) that have one reason. `inbox` and `day` are
+    None where they are not known. `seen` is counted on its own, not added up from `states`."""
+
+    inbox: str | None
+    day: str | None
+    reason: str | None
+    seen: int
+    states: Mapping[State, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Webhooks:
+    """Since when webhooks that name messages come in, and how many of them never came."""
+
+    since: datetime
+    lost: int
 
 
 @dataclass(frozen=True, slots=True)

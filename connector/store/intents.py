@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, exists, or_, select, update
 
 from connector.errors import StoreError
-from connector.model import OPEN_INTENTS, Intent, IntentState, Op, Side, Snapshot
+from connector.model import OPEN_INTENTS, Fields, Intent, IntentState, Op, Ref, Side, Snapshot
 from connector.store import rows
 from connector.store.database import chunks
 from connector.store.entries import NewHold, Settlement, States, Trouble
@@ -177,6 +177,31 @@ class Intents(Journaling):
                 for row in db.execute(query.where(intents.c.token.in_(some))).mappings():
                     found[row["token"]] = rows.intent_of(row)
         return found
+
+    def sends_in(self, lanes: Collection[str], since: datetime) -> list[Intent]:
+        """Sends of these lanes, planned since then, that have left or still may."""
+        over = [IntentState.DROPPED.value, IntentState.REFUSED.value]
+        query = select(intents).where(
+            intents.c.connection == self.connection,
+            intents.c.op == Op.SEND.value,
+            intents.c.planned_at >= since,
+            intents.c.state.not_in(over),
+        )
+        found = self._in_chunks(lanes, lambda some: query.where(intents.c.lane.in_(some)))
+        return [rows.intent_of(row) for row in found]
+
+    def written_since(self, targets: Iterable[Ref], since: datetime) -> dict[Ref, list[Fields]]:
+        """What has been written into these records since then, each write's values on their own."""
+        query = select(intents.c.target, intents.c.body).where(
+            intents.c.connection == self.connection,
+            intents.c.op == Op.UPSERT.value,
+            intents.c.state == IntentState.DONE.value,
+            intents.c.ended_at >= since,
+        )
+        written: dict[Ref, list[Fields]] = {}
+        for row in self._in_chunks(targets, lambda some: query.where(intents.c.target.in_(some))):
+            written.setdefault(Ref.parse(row["target"]), []).append(row["body"]["fields"])
+        return written
 
     def in_flight(self) -> list[Intent]:
         """Sending or in doubt, in journal order: after a crash, what has to be looked at first."""

@@ -39,7 +39,7 @@ class Journaling(Scoped):
             self._open_holds(db, entries.holds)
             self._decide(db, entries, ids)
             self._clean(db, entries.clean)
-            self._redo(db, entries.redo)
+            self._redo(db, [*entries.redo, *entries.kept])
         return journaled
 
     def _close_holds(self, db: Connection, closed: Iterable[tuple[int, str, str, str]]) -> None:
@@ -162,38 +162,44 @@ class Journaling(Scoped):
         if not entries.intents:
             return [], {}
         now = self._clock()
-        new = [rows.intent_row(self.connection, action, self._token(), now) for action in entries.intents]
-        self._renew(db, new)
+        new = [rows.intent_row(self.connection, action, rows.marker(action.unique), now) for action in entries.intents]
+        known = self._renew(db, new)
         db.execute(insert(db, intents).on_conflict_do_nothing(index_elements=["connection", "unique"]), new)
         found = {}
         for some in chunks(dict.fromkeys(row["unique"] for row in new)):
             query = select(intents).where(intents.c.connection == self.connection, intents.c.unique.in_(some))
             for row in db.execute(query).mappings():
                 found[row["unique"]] = row
-        ours = {row["token"] for row in new}
-        journaled = [rows.intent_of(row) for row in found.values() if row["token"] in ours]
+        journaled = [rows.intent_of(row) for row in found.values() if row["unique"] not in known]
         ids = {row["unique"]: found[row["unique"]]["id"] for row in new}
         return sorted(journaled, key=lambda intent: intent.id), ids
 
-    def _renew(self, db: Connection, new: list[dict[str, Any]]) -> None:
-        """Gives a key of its own to an action whose key belongs to something that is over and cannot be doubled by it.
+    def _renew(self, db: Connection, new: list[dict[str, Any]]) -> set[str]:
+        """Gives a key of its own to an action whose key belongs to something that is over and cannot be doubled by it. Answers
+        the keys that stay taken.
 
         A key keeps one piece of news from being written down twice. It must not keep a value that went A, B, A from going
         to B again, nor a write that was given up from being asked for once more. A send that was done keeps its key for ever.
         """
+        taken: set[str] = set()
         for some in chunks(dict.fromkeys(row["unique"] for row in new)):
             query = select(intents.c.unique, intents.c.state, intents.c.op).where(
                 intents.c.connection == self.connection, intents.c.unique.in_(some)
             )
+            known = db.execute(query).all()
             over = {
                 row.unique
-                for row in db.execute(query)
+                for row in known
                 if row.state in (IntentState.DROPPED.value, IntentState.REFUSED.value)
                 or (row.state == IntentState.DONE.value and row.op != Op.SEND.value)
             }
+            taken |= {row.unique for row in known} - over
             for row in new:
                 if row["unique"] in over:
+                    # The earlier one keeps its token too: a message that carries it is not this one's.
+                    row["token"] = self._token()
                     self._renamed(db, row["unique"], row["token"])
+        return taken
 
     def _renamed(self, db: Connection, unique: str, token: str) -> None:
         """The finished intent gives its key free and keeps it with a mark behind."""

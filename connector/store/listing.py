@@ -67,6 +67,17 @@ class Listing(Scoped):
             yield found
             after = found[-1][0].id
 
+    def carrier(self, conversation: Ref, token: str) -> Ref | None:
+        """The message of this conversation that carries the marker, None where none is known."""
+        query = select(facts.c.ref).where(
+            facts.c.connection == self.connection,
+            facts.c.parent == str(conversation),
+            facts.c.kind == Kind.MESSAGE.value,
+            facts.c.token == token,
+        )
+        found = self._rows(query)
+        return Ref.parse(found[0]["ref"]) if found else None
+
     def marked(self, tokens: Collection[str]) -> dict[str, int]:
         """How many records carry each marker of a send."""
         counts: dict[str, int] = {}

@@ -7,12 +7,13 @@ from sqlalchemy import Connection, bindparam, case, func, select, update
 from connector.errors import StoreError
 from connector.model import Cursor, Fact, Side
 from connector.store import rows
-from connector.store.database import Scoped, upsert
+from connector.store.announcing import Announcing
+from connector.store.database import upsert
 from connector.store.entries import Pins
 from connector.store.schema import Prose, Word, connections, cursors, facts, positions
 
 
-class Observing(Scoped):
+class Observing(Announcing):
     def pins(self) -> Pins | None:
         """None until the connection was used for the first time."""
         found = self._rows(select(connections).where(connections.c.connection == self.connection))
@@ -80,6 +81,7 @@ class Observing(Scoped):
         A fact without `state` keeps the stored account of its message; a new message is open.
         """
         with self._writing() as db:
+            self._await(db, side, facts)
             record_facts(db, self.connection, facts)
             self._place(db, side, stream, cursor, positions)
 

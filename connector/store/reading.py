@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 
 from connector.errors import StoreError
 from connector.model import Fact, Hold, HoldType, Intent, Kind, Link, Ref, Side, Snapshot, State
@@ -89,6 +89,12 @@ class Reading(Scoped):
         unique = {row["id"]: row for row in found}
         return [rows.link_of(unique[id_]) for id_ in sorted(unique)]
 
+    def newest_links(self, kind: Kind, limit: int) -> list[Link]:
+        """Active links of this kind, the newest first."""
+        query = select(links).where(links.c.connection == self.connection, links.c.active.is_(True))
+        query = query.where(links.c.kind == kind.value).order_by(links.c.id.desc()).limit(limit)
+        return [rows.link_of(row) for row in self._rows(query)]
+
     def linked_after(self, side: Side, after: str, limit: int) -> list[Ref]:
         """The records of a side that are linked, in the order of their references as text, so many after a given one."""
         ref = links.c.platform if side is Side.PLATFORM else links.c.crm
@@ -96,9 +102,11 @@ class Reading(Scoped):
         with self._reading() as db:
             return [Ref.parse(text) for text in db.scalars(query.distinct().order_by(ref).limit(limit))]
 
-    def active_links(self) -> int:
-        """How many records are linked."""
+    def active_links(self, kind: Kind | None = None) -> int:
+        """How many records are linked, of this kind or of all."""
         query = select(func.count()).where(links.c.connection == self.connection, links.c.active.is_(True))
+        if kind is not None:
+            query = query.where(links.c.kind == kind.value)
         with self._reading() as db:
             return db.scalar(query) or 0
 
@@ -179,9 +187,3 @@ class Reading(Scoped):
         else:
             found = self._in_chunks(refs, lambda some: query.where(holds.c.subject.in_(some)))
         return [rows.hold_of(row) for row in sorted(found, key=lambda row: row["id"])]
-
-    def _in_chunks(self, refs: Iterable[Ref], query: Callable[[list[str]], Select[Any]]) -> list[RowMapping]:
-        """All pieces are read in one transaction, so that they show the same moment."""
-        with self._reading() as db:
-            pieces = chunks(sorted({str(ref) for ref in refs}))
-            return [row for some in pieces for row in db.execute(query(some)).mappings()]

@@ -1,5 +1,6 @@
 """Model types to table rows and back. Pure: a row is a dict on the way in and a mapping on the way out."""
 
+import hashlib
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -60,7 +61,7 @@ def fact_row(connection: str, fact: Fact) -> dict[str, Any]:
     state = fact.state
     if state is None and fact.kind is Kind.MESSAGE and fact.side is Side.PLATFORM:
         state = State.OPEN
-    direction = fact.fields.get("direction")
+    direction, inbox = fact.fields.get("direction"), fact.fields.get("inbox")
     return {
         "connection": connection,
         "ref": str(fact.ref),
@@ -84,6 +85,7 @@ def fact_row(connection: str, fact: Fact) -> dict[str, Any]:
         "at": at(fact),
         "direction": direction if isinstance(direction, str) else None,
         "private": fact.fields.get("private") is True,
+        "inbox": inbox if fact.kind is Kind.CONVERSATION and isinstance(inbox, str) else None,
     }
 
 
@@ -185,6 +187,15 @@ def carried_decisions(row: Row) -> list[Decided]:
         Decided(DecisionRow(action.kind, action.subject, crm, one, action.source), row["id"], row["planned_at"])
         for one in action.decisions
     ]
+
+
+def marker(unique: str) -> str:
+    """The token of an intent with this key: 20 hex digits of SHA-256.
+
+    Two actors: a reply is sent, and the store is lost; a backup knows nothing of the reply, which is still queued in the CRM. It
+    is planned again under the same key, so its token is the one that the message on the platform carries already.
+    """
+    return hashlib.sha256(unique.encode()).hexdigest()[:20]
 
 
 def intent_row(connection: str, action: Action, token: str, planned_at: datetime) -> dict[str, Any]:

@@ -129,6 +129,7 @@ facts = Table(
     Column("at", Word),
     Column("direction", Word),
     Column("private", Boolean, nullable=False),
+    Column("inbox", Prose),
     PrimaryKeyConstraint("connection", "ref"),
 )
 Index(
@@ -325,6 +326,18 @@ memory = Table(
     Column("value", Json, nullable=False),
     PrimaryKeyConstraint("connection", "key"),
 )
+
+awaited = Table(
+    "awaited",
+    metadata,
+    Column("connection", Word),
+    Column("ref", Word),
+    Column("since", Moment, nullable=False),
+    Column("lost", Boolean, nullable=False),
+    PrimaryKeyConstraint("connection", "ref"),
+)
+"""Messages that a read brought before a webhook named them: a row goes when the webhook comes, and is lost when it did not
+come in time."""
 
 leases = Table(
     "leases",

@@ -1,17 +1,23 @@
 """What people ask: where every message is, why a value was written, what is wrong, what ran, what it cost."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import date
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, or_, select, update
+from sqlalchemy import Connection, RowMapping, and_, case, func, or_, select, text, update
 
 from connector.errors import StoreError
 from connector.model import Fields, HoldType, Intent, IntentState, Kind, Ref, Side, State
 from connector.store import rows
 from connector.store.database import Scoped, upsert
-from connector.store.entries import Balance, Counts, Decided, Run, Trouble
+from connector.store.entries import Balance, Counts, Decided, Run, Share, Trouble
 from connector.store.schema import decisions, facts, holds, intents, memory, problems, runs, usage
+
+DAY = 10
+"""Letters of the day in a time: `2026-01-02`."""
+PIECE = 500
+"""Rows of an answer held at a time."""
 
 
 class Showing(Scoped):
@@ -27,6 +33,28 @@ class Showing(Scoped):
         for (state, _), count in reasons.items():
             states[state] += count
         return Balance(states, reasons)
+
+    def shares(self) -> Iterator[Share]:
+        """The account by inbox, day and reason, piece by piece: the database adds up, so that neither it nor we hold a million
+        messages. Iterate to the end; a transaction is open until then."""
+        counts = [func.sum(case((facts.c.state == state.value, 1), else_=0)).label(state.value) for state in State]
+        # Written out, not bound: PostgreSQL would take two bound values for two expressions.
+        day = func.substr(facts.c.at, text("1"), text(str(DAY)))
+        threads = (
+            select(facts.c.parent, day.label("day"), facts.c.reason, func.count().label("seen"), *counts)
+            .where(*self._messages())
+            .group_by(facts.c.parent, day, facts.c.reason)
+            .subquery()
+        )
+        thread = facts.alias()
+        totals = [func.sum(threads.c[name]).label(name) for name in ("seen", *State)]
+        groups = (thread.c.inbox, threads.c.day, threads.c.reason)
+        here = and_(thread.c.connection == self.connection, thread.c.ref == threads.c.parent)
+        query = select(*groups, *totals).select_from(threads.outerjoin(thread, here)).group_by(*groups)
+        with self._reading() as db:
+            for row in db.execution_options(yield_per=PIECE).execute(query).mappings():
+                states = {state: int(row[state.value]) for state in State}
+                yield Share(row["inbox"], row["day"] or None, row["reason"], int(row["seen"]), states)
 
     def seen(self) -> int:
         """Messages seen on the platform, counted without a look at their states."""

@@ -79,6 +79,7 @@ class Draft:
             decisions=self.decisions,
             clean={ref: version for ref, version in self._looked_at(work) if ref not in self.waiting},
             redo=self.redo,
+            kept=sorted(self.waiting),
         )
 
     def _looked_at(self, work: Sequence[Fact]) -> Iterator[tuple[Ref, str]]:
@@ -100,10 +101,14 @@ class Draft:
         """Leave these dirty: a later plan looks at them again."""
         self.waiting.update(ref for ref in refs if ref)
 
-    def busy(self, *refs: Ref | None) -> bool:
-        """Whether a write on one of these is under way; then they all wait for it."""
-        if any(ref in self.view.busy for ref in refs if ref):
-            self.wait(*refs)
+    def busy(self, subject: Ref, crm: Ref | None = None) -> bool:
+        """Whether a write on one of these is under way; then the pair waits for it.
+
+        Two actors: a write for one persona of a contact is held for a person; the contact changes, which concerns her other
+        persona as well. Only the first persona stays news: were the contact news too, nothing could be written to it any more.
+        """
+        if subject in self.view.busy or crm in self.view.busy:
+            self.wait(subject)
             return True
         return False
 
@@ -153,8 +158,9 @@ class Draft:
             return result
         crm_ref = link.crm if link else target
         if link and result.to_crm and link.crm in self.written:
-            # Two personas of one contact: the second is decided when the first one's value stands in the CRM.
-            self.wait(source.ref, pair.subject, link.crm)
+            # Two personas of one contact: the second is decided when the first one's value stands in the CRM. The contact itself
+            # counts as looked at: were it left as news, the first one's write would always find news that it was made without.
+            self.redo.append(pair.subject)
             return result
         self.written.update([link.crm] if link and result.to_crm else [])
         self._conflicts(kind, pair, result)
@@ -292,7 +298,7 @@ class Linker:
         new = self.draft.new_links.get((kind, parent))
         if new:
             return new.crm
-        return "planned" if (kind, parent) in self.draft.creating or parent in self.draft.view.busy else None
+        return "planned" if (kind, parent) in self.draft.creating or parent in self.draft.view.coming else None
 
 
 def _after(result: Result, side: Side) -> dict[Side, dict[str, Value]]:

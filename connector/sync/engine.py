@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from connector.adapters.base import Account, Adapter, Stream
-from connector.errors import ConnectorError, RemoteError
+from connector.errors import ConnectorError, Refusal, RemoteError
 from connector.mapping.compiled import Compiled
 from connector.model import Fact, HoldType, Kind, Life, Observed, Op, Ref, Side, State
 from connector.store.entries import Entries
@@ -21,10 +21,10 @@ from connector.sync import cursor as cursors
 from connector.sync.doubts import Doubts
 from connector.sync.failures import Failures
 from connector.sync.finding import find_candidates
-from connector.sync.guards import Tally, check_pins, judge
+from connector.sync.guards import CANARIES, HANDFUL, Tally, check_canaries, check_pins, judge
 from connector.sync.identity import Candidate
 from connector.sync.landing import Landing
-from connector.sync.loading import load_view
+from connector.sync.loading import load_view, sift
 from connector.sync.observe import fold_all
 from connector.sync.outbox import Outbox
 from connector.sync.patience import advice
@@ -32,19 +32,22 @@ from connector.sync.plan import lookups_needed, make_plan
 from connector.sync.sent import Drained
 from connector.sync.view import View
 from connector.sync.whereabouts import Whereabouts
+from connector.sync.withheld import WHAT, Withheld
 
 BATCH = 2000
 """Facts planned together: enough to fill a bundle of 1,000 rows per kind, few enough to keep memory flat."""
 PATIENCE = timedelta(minutes=3)
 """How long `sync` waits for intents that become due later before it leaves them to the next run: longer than a lost write may
 still be under way in any CRM we know (Odoo: two and a half minutes)."""
+ALLOWED_ONCE = "allowed once"
+"""Where the store remembers the guards that a person has allowed for the next turn of a running connector."""
 ROUNDS = 50
 """Of one `sync`. Quiet takes three or four; a run that never gets there is told of and ends."""
 
 
 @dataclass
 class Report:
-    """What a run did; `trouble` are the errors that cut something short."""
+    """What a run did; `trouble` are the errors that cut something short, `withheld` the guards that hold single writes back."""
 
     rounds: int = 0
     news: int = 0
@@ -53,6 +56,7 @@ class Report:
     failed: int = 0
     calls: dict[str, int] = field(default_factory=dict)
     trouble: list[RemoteError] = field(default_factory=list)
+    withheld: list[Refusal] = field(default_factory=list)
     stopped_by: str | None = None
 
     def summary(self) -> dict[str, object]:
@@ -64,6 +68,7 @@ class Report:
             "failed": self.failed,
             "calls": self.calls,
             "trouble": [str(error) for error in self.trouble],
+            "withheld": [str(refusal) for refusal in self.withheld],
             "stopped_by": self.stopped_by,
         }
 
@@ -97,11 +102,13 @@ class Engine:
         self._clock = clock
         self._sleep = sleep
         self._progress = progress
-        self._allowed = allowed
+        self._allowed_for_good = self._allowed = set(allowed)
+        self._held_back: set[str] = set(WHAT)
         self._thorough = False
         self._redone = False
         self._unique: frozenset[str] | None = None
         self._tally = Tally()
+        self.withheld = Withheld()
         self._whereabouts = Whereabouts(ledger, self.adapters)
         fetch = self._whereabouts.fetch
         self._landing = Landing(ledger, mapping)
@@ -114,10 +121,16 @@ class Engine:
     def prepare(self) -> dict[Side, Account]:
         """Check both sides and the pins; the first use of a connection pins them. Raises Refusal and RemoteError."""
         accounts = {side: adapter.check() for side, adapter in self.adapters.items()}
+        self.begin()
         pins = self.ledger.pins()
         check_pins(pins, accounts[Side.PLATFORM].id, accounts[Side.CRM].id, self.mapping.digest)
         if pins is None:
             self.ledger.pin(accounts[Side.PLATFORM].id, accounts[Side.CRM].id, self.mapping.digest)
+        persons, some = self.ledger.active_links(Kind.PERSON), self.ledger.newest_links(Kind.PERSON, CANARIES)
+        if persons >= HANDFUL:
+            for side, adapter in self.adapters.items():
+                shown = adapter.fetch(sorted({link.on(side) for link in some}))
+                check_canaries(side, shown, persons, self._allowed)
         return accounts
 
     def approve(self) -> None:
@@ -129,8 +142,14 @@ class Engine:
         self.ledger.approve(self.mapping.digest)
 
     def begin(self) -> None:
-        """A new turn: the guards count from zero."""
+        """A new turn: the guards count from zero, and what a person has allowed meanwhile is allowed for this turn."""
         self._tally = Tally()
+        self._allowed = {*self._allowed_for_good, *(self.ledger.recall(ALLOWED_ONCE) or ())}
+
+    def _carried_out(self) -> None:
+        """What was allowed once is done with the end of this turn."""
+        if self._allowed != self._allowed_for_good:
+            self.ledger.remember(ALLOWED_ONCE, None)
 
     # -- observe
 
@@ -200,7 +219,10 @@ class Engine:
     def batches(self) -> Iterator[tuple[list[Fact], Entries]]:
         """Every batch of dirty facts with its plan, messages (and what they need) first. Writes nothing to either side."""
         for work in self._dirty():
-            yield work, self._plan(work)
+            yield work, self._sifted(self._plan(work))
+
+    def _sifted(self, entries: Entries) -> Entries:
+        return sift(self.ledger, entries, self.withheld, self._clock())
 
     def _dirty(self) -> Iterator[list[Fact]]:
         for kinds in ((Kind.MESSAGE,), tuple(kind for kind in Kind if kind is not Kind.MESSAGE)):
@@ -254,28 +276,43 @@ class Engine:
         """Plan, guard and journal everything that is dirty, and send batch by batch. Answers how many intents were new and
         what was sent."""
         planned, sent = 0, Drained()
-        self._guard()
+        self.guard()
         works = self._dirty()
         work, entries = next(works, None), None
         while work is not None:
             entries = entries or self._plan(work)
-            planned += self._journal(entries)
+            planned += self._journal(self._sifted(entries))
             coming = Coming(works, self._plan_unasked)
             drained = self._outbox.drain(coming.look if _simple(entries) else lambda: None)
             sent.add(drained)
             work, entries = coming.taken(all_landed=drained.simply_landed and not self._landing.redone)
         sent.add(self._outbox.drain())
+        self._tell_withheld()
+        self._carried_out()
         return planned, sent
 
-    def _guard(self) -> None:
+    def _tell_withheld(self) -> None:
+        refusals = self.withheld.refusals()
+        for one in refusals:
+            self.ledger.problem(f"guard {one.code}", one.code, f"{one.message} {'; '.join(one.examples)}.", one.way_out)
+        for code in self._held_back - {one.code for one in refusals}:
+            self.ledger.solved(f"guard {code}")
+        self._held_back = {one.code for one in refusals}
+
+    def guard(self) -> None:
         """Judge the whole of what is dirty before anything is journaled. Only records that are linked already can be damaged,
-        so persons without a link need not be looked up for it."""
-        tally = self._tally.copy()
+        so persons without a link need not be looked up for it. Raises Refusal."""
+        tally, sends = self._tally.copy(), 0
         for work in self._dirty():
             linked = self._linked_part(work)
             if linked:
-                tally.add(make_plan(self._view(linked, {}), linked, self.mapping, self.name))
-        judge(tally, self.ledger.active_links(), self._allowed)
+                view = self._view(linked, {})
+                entries = make_plan(view, linked, self.mapping, self.name)
+                # What was held back a round ago is planned again, but it is no further change.
+                tally.add(entries, view.links, but=self.withheld.back)
+                sends += sum(action.op is Op.SEND for action in entries.intents)
+        self.withheld = Withheld(self._allowed, sends)
+        judge(tally, self.ledger.active_links(), self.ledger.active_links(Kind.PERSON), self._allowed)
         self._tally = tally
 
     def _linked_part(self, work: Sequence[Fact]) -> list[Fact]:
@@ -333,6 +370,7 @@ class Engine:
             self._trouble(report, "deciding", error)
             return set()
         self.ledger.solved("deciding")
+        report.withheld = self.withheld.refusals()
         report.planned += planned
         report.written += sum(sent.done.values())
         report.failed += sent.failed

@@ -2,25 +2,33 @@
 
 Sources of the thresholds: rclone bisync refuses when more than half of the files are deleted or when everything changed;
 a customer's CRM deserves less. A handful is always allowed, because a small install would otherwise trip over one edit.
+What is wrong with single writes, and holds only those back, is in `withheld`.
 """
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 
 from connector.errors import Refusal
 from connector.mapping.lenses import is_blank
-from connector.model import Action, Decision, Kind, Op, Side
+from connector.model import Action, Decision, Kind, Life, Link, Observed, Op, Side
 from connector.store.entries import Entries, Pins
 from connector.sync.merge import FIRST
+from connector.sync.withheld import WHAT
 
+GUARDS = ("empty_side", "mass_remove", "mass_unlink", "blank_storm", "mass_change", *WHAT)
+"""What a person may allow once, by name. Another account or a changed mapping cannot be waved through."""
 HANDFUL = 20
 """Fewer writes than this never trip a share guard."""
 REMOVE_SHARE = 0.05
+UNLINK_SHARE = 0.05
 CHANGE_SHARE = 0.30
 BLANK_SHARE = 0.10
 EXAMPLES = 3
+CANARIES = 5
+"""Linked records that are looked at before anything is written: enough that people do not delete them all by chance, few enough
+for one call."""
 
 
 @dataclass
@@ -28,20 +36,26 @@ class Tally:
     """What one run has planned so far, over all its batches."""
 
     removes: list[str] = field(default_factory=list)
+    unlinks: list[str] = field(default_factory=list)
     changes: Counter[str] = field(default_factory=Counter)
     blanks: list[str] = field(default_factory=list)
-    updates: int = 0
     examples: dict[str, list[str]] = field(default_factory=dict)
 
     def copy(self) -> "Tally":
         return deepcopy(self)
 
-    def add(self, entries: Entries) -> None:
+    def add(self, entries: Entries, links: Iterable[Link] = (), but: Collection[str] = ()) -> None:
+        """`links` are those that the plan looked at; `but` the keys of actions that are counted already."""
+        persons = {link.id: link for link in links if link.kind is Kind.PERSON}
+        self.unlinks += [
+            f"{persons[id_].platform} and {persons[id_].crm}: {why}" for id_, why in entries.ended if id_ in persons
+        ]
         for action in entries.intents:
+            if action.unique in but:
+                continue
             if action.op is Op.REMOVE:
                 self.removes.append(f"{action.target} would be removed")
             elif action.op is Op.UPSERT and action.target is not None and action.kind is not Kind.REPLY:
-                self.updates += 1
                 for decision in action.decisions:
                     self._decided(action, decision)
 
@@ -73,10 +87,30 @@ def check_pins(pins: Pins | None, platform_account: str, crm_account: str, diges
         )
 
 
-def judge(tally: Tally, links: int, allowed: Collection[str] = ()) -> None:
-    """Refuses a run that removes, changes or empties too much. `links` counts the active links, `allowed` names guards that
-    a person has allowed for this run."""
+def check_canaries(side: Side, shown: Sequence[Observed], persons: int, allowed: Collection[str] = ()) -> None:
+    """Refuses a side that has none of the records it had. `shown` are some linked persons as the side shows them now,
+    `persons` says how many are linked.
+
+    Two actors: a CRM admin takes the right to see contacts from the connector's user; to us every contact looks deleted, and
+    we would unlink them all.
+    """
+    if persons < HANDFUL or any(one.life is not Life.GONE for one in shown) or "empty_side" in allowed:
+        return
+    raise Refusal(
+        "empty_side",
+        f"The {side} side shows none of {len(shown)} records that are linked: wrong account, missing rights, or a side that "
+        "was emptied or restored.",
+        "Give the connector's user the right to see them. If they are really gone, allow it once with "
+        "`connector sync --allow empty_side`.",
+        tuple(f"{one.ref} is not to be seen" for one in shown[:EXAMPLES]),
+    )
+
+
+def judge(tally: Tally, links: int, persons: int, allowed: Collection[str] = ()) -> None:
+    """Refuses a run that removes, unlinks, changes or empties too much. `links` counts the active links, `persons` those of
+    persons; `allowed` names guards that a person has allowed for this run."""
     _limit("mass_remove", tally.removes, links, REMOVE_SHARE, allowed, "removes records in the CRM")
+    _limit("mass_unlink", tally.unlinks, persons, UNLINK_SHARE, allowed, "stops syncing persons whose records are gone")
     _limit("blank_storm", tally.blanks, links, BLANK_SHARE, allowed, "empties fields")
     for name, count in tally.changes.most_common(1):
         _limit("mass_change", tally.examples[name][:count], links, CHANGE_SHARE, allowed, f"changes {name}")

@@ -1,12 +1,16 @@
 """Reading from the store the rows around a batch of work. Reads only; what they mean is decided by `plan`."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
 from connector.mapping.compiled import Compiled
-from connector.model import Fact, Intent, Kind, Op, Ref, Side
+from connector.model import Action, Fact, Intent, Kind, Op, Ref, Side
+from connector.store.entries import Entries
 from connector.store.store import Ledger
 from connector.sync.identity import Candidate
+from connector.sync.sent import coming
 from connector.sync.view import View
+from connector.sync.withheld import FLIP_TIME, TWICE, Said, Withheld
 
 
 def load_view(
@@ -39,12 +43,14 @@ def load_view(
     siblings = ledger.links_of(crm_persons | found, kinds=[Kind.PERSON], active=True)
     links = list({link.id: link for link in [*links, *siblings]}.values())
     refs = facts.keys() | {ref for link in links for ref in (link.platform, link.crm)}
+    under_way = ledger.open_intents(refs)
     facts |= ledger.facts(refs - facts.keys())
     return View(
         facts=facts,
         links=links,
         snapshots=ledger.snapshots(link.id for link in links if link.active),
-        busy=busy(ledger.open_intents(refs)),
+        busy=busy(under_way),
+        coming=coming(under_way),
         holds=ledger.open_holds(refs),
         settled=ledger.settled_holds(refs),
         stats=ledger.stats(ref for ref, fact in facts.items() if fact.kind is Kind.CONVERSATION),
@@ -63,6 +69,30 @@ def busy(intents: Iterable[Intent]) -> frozenset[Ref]:
         if intent.action.op is not Op.SEND and intent.action.target:
             refs.add(intent.action.target)
     return frozenset(refs)
+
+
+def sift(ledger: Ledger, entries: Entries, withheld: Withheld, now: datetime) -> Entries:
+    """The plan without what `withheld` holds back, judged with what was told and written lately."""
+    sends = [action for action in entries.intents if action.op is Op.SEND]
+    targets = {action.target for action in entries.intents if action.op is Op.UPSERT and action.target}
+    if not sends and not targets:
+        return entries
+    facts = ledger.facts({ref for action in sends for ref in (action.source, action.target) if ref})
+    written = ledger.written_since(targets, now - FLIP_TIME)
+    return withheld.sift(entries, now, facts, _said(ledger, sends, facts, now), written)
+
+
+def _said(ledger: Ledger, sends: Sequence[Action], facts: Mapping[Ref, Fact], now: datetime) -> list[Said]:
+    """What the persons that these replies go to were told around the time when the replies were asked for."""
+    asked = [(facts[one.source].changed_at if one.source in facts else None) or now for one in sends]
+    persons = {facts[one.target].parent for one in sends if one.target and one.target in facts} - {None}
+    owners = {thread: person for person in persons if person for thread in ledger.children([person], Kind.CONVERSATION)}
+    earlier = ledger.sends_in({str(thread) for thread in owners}, min(asked) - TWICE) if asked else []
+    return [
+        Said(owners[one.action.target], str(one.action.fields.get("text", "")).strip(), one.planned_at or now)
+        for one in earlier
+        if one.action.target in owners
+    ]
 
 
 def _parents(facts: Iterable[Fact]) -> set[Ref]:

@@ -87,6 +87,9 @@ def merge(terms: Terms, values: Values, newer: Side | None = None, settled: str 
     p_changed = p is not ABSENT and not _unchanged(terms, p, values.platform_base)
     c_changed = c is not ABSENT and not _unchanged(terms, c, values.crm_base)
     if not p_changed and not c_changed:
+        if values.crm_base is ABSENT and c is not ABSENT and is_blank(c) and not is_blank(p):
+            # Two contacts were merged, and the winner has never had what the platform shows.
+            return _copy(terms, Side.PLATFORM, values, "first contact with this record; it is blank there", rule=FIRST)
         return _keep(terms, "unchanged")
     if p_changed and c_changed:
         return _conflict(terms, values, newer, settled)

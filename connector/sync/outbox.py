@@ -16,8 +16,9 @@ from connector.store.store import Ledger
 from connector.sync.failures import Failures
 from connector.sync.landing import Landing
 from connector.sync.placeholders import Waiting, resolve
-from connector.sync.sent import Answered, Drained, as_write
+from connector.sync.sent import Answered, Drained, as_write, coming
 from connector.sync.settling import Landed
+from connector.sync.withheld import OLD
 
 PARENT_WAIT = timedelta(minutes=5)
 """Until a child is tried again whose parent is not written yet; the parent's arrival wakes it at once, so this only covers
@@ -174,7 +175,17 @@ class Outbox:
         if fields is None:
             self._ledger.drop(intent.id, "its author took it back before it was sent")
             return
+        if self._clock() - (intent.planned_at or self._clock()) > OLD:
+            # Two actors: the platform cannot be reached for days; a colleague has long called the customer. Whether this still
+            # goes out is asked like of any old reply.
+            self._landing.anew([intent], "it has waited too long to be sent unasked; decided anew")
+            return
         self._ledger.mark_sending([intent.id], self._clock())
+        there = self._ledger.carrier(action.target, intent.token) if action.target else None
+        if there:
+            # Two actors: we send it, and the store is lost; restored from a backup, it asks for the same reply once more.
+            self._landing.settle([Landed(intent, Receipt(there), fields)])
+            return
         try:
             receipt = self._adapters[action.side].send(as_write(intent, fields), intent.token)
         except RemoteError as error:
@@ -216,9 +227,8 @@ class Outbox:
         Two actors: we make a contact and stop before her messages are written; a CRM user deletes the contact. Nobody will
         ever write the parent that the messages wait for.
         """
-        open_ = self._ledger.open_intents({parent for _, parent in waiting})
-        coming = {one.action.subject for one in open_ if one.action.side is Side.CRM and not one.action.target}
-        later = [intent.id for intent, parent in waiting if parent in coming]
+        made = coming(self._ledger.open_intents({parent for _, parent in waiting}))
+        later = [intent.id for intent, parent in waiting if parent in made]
         self._ledger.requeue(later, self._clock() + PARENT_WAIT, "waits for its person or conversation")
-        lost = [intent for intent, parent in waiting if parent not in coming]
+        lost = [intent for intent, parent in waiting if parent not in made]
         self._landing.anew(lost, "what it hangs on will not be written any more; decided anew")

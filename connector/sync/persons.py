@@ -86,7 +86,7 @@ def persons_to_find(draft: Draft, wanted: Sequence[Ref]) -> list[Fact]:
     found: dict[Ref, Fact] = {}
     for ref in wanted:
         fact = draft.view.facts.get(ref)
-        if fact is None or fact.life is not Life.LIVE or ref in found or ref in draft.view.busy:
+        if fact is None or fact.life is not Life.LIVE or ref in found or ref in draft.view.coming:
             continue
         if draft.view.link(Kind.PERSON, ref) or draft.view.ended(Kind.PERSON, ref) or binding(draft, ref):
             continue
@@ -105,7 +105,7 @@ def _place(draft: Draft, person: Ref) -> Standing:
     fact = view.facts.get(person)
     if fact is None or fact.life is not Life.LIVE:
         return Standing(blocked=(State.HELD, f"{person} is not to be found on the platform"), waits=fact is None)
-    if person in view.busy:
+    if person in view.coming:
         hold = view.hold(HoldType.REFUSED, person, Side.CRM.value) or view.hold(HoldType.IDENTITY, person)
         return Standing(planned=True) if hold is None else Standing(planned=True, blocked=(State.HELD, _held(hold)))
     takes, rule = passes(draft.mapping.persons.filters, fact.fields)

@@ -1,12 +1,12 @@
 """What sending has done: a call that came back, and the report of a whole drain. Pure."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from connector.adapters.base import Write
 from connector.errors import RemoteError
-from connector.model import Action, Fields, Intent, Receipt, Side
+from connector.model import Action, Fields, Intent, Receipt, Ref, Side
 
 
 @dataclass
@@ -39,6 +39,12 @@ class Answered:
         """Whether a write of this action may go out before this call is settled: it hangs on nothing that the call wrote."""
         mine = self.sent[0][0].action
         return (mine.side, mine.op, mine.kind) == (action.side, action.op, action.kind)
+
+
+def coming(intents: Iterable[Intent]) -> frozenset[Ref]:
+    """The platform records whose CRM record is being made. Another write under way (a value for the platform that was refused,
+    say) makes none, and what hangs on the record would wait for ever."""
+    return frozenset(one.action.subject for one in intents if one.action.side is Side.CRM and one.action.target is None)
 
 
 def as_write(intent: Intent, fields: Fields) -> Write:

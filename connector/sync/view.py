@@ -17,7 +17,7 @@ class View:
     """Rows around one batch of work.
 
     `busy` are refs with an open intent: nothing is planned on them until it is settled, so that a plan never builds on a
-    value that is just being written. `candidates` are the CRM records found for persons without a link; a person that is
+    value that is just being written. `coming` are those whose CRM record is being made. `candidates` are the CRM records found for persons without a link; a person that is
     missing there was not looked up. `found` are the CRM records among `facts` that the ledger does not know yet, `creating`
     the persons with a CRM record under way from an earlier plan. `unique` are the platform's person fields that no two persons may share.
     """
@@ -26,6 +26,7 @@ class View:
     links: Iterable[Link] = ()
     snapshots: Mapping[int, Mapping[Side, Snapshot]] = field(default_factory=dict)
     busy: frozenset[Ref] = frozenset()
+    coming: frozenset[Ref] = frozenset()
     holds: Iterable[Hold] = ()
     settled: Iterable[Hold] = ()
     stats: Mapping[Ref, ConversationStats] = field(default_factory=dict)

@@ -1,11 +1,18 @@
 """Two systems in memory, the people who work in them, the real engine between them, and what must hold once it is quiet."""
 
+import itertools
+import sqlite3
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Collection
+from concurrent.futures import Executor, Future
+from copy import copy, deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Connection, event
 
 from connector.adapters.base import FieldInfo
 from connector.adapters.memory import PLATFORM_OBJECTS, MemoryAdapter, MemorySystem, memory_object
@@ -17,7 +24,8 @@ from connector.store.store import Ledger, Store
 from connector.sync.engine import Engine
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
-MAPPING = load_mapping(Path(__file__).parent / "mapping.yaml")
+MAPPING_FILE = Path(__file__).parent / "mapping.yaml"
+MAPPING = load_mapping(MAPPING_FILE)
 KEY = FieldInfo("Key", "text", unique=True, external_id=True)
 CRM_OBJECTS = {
     "Contact": memory_object(
@@ -49,13 +57,26 @@ class Clock:
         self.now += timedelta(seconds=seconds)
 
 
+class Inline(Executor):
+    """Runs a call at once in this thread, so that the same seed takes the same steps."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        try:
+            done.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            done.set_exception(error)
+        return done
+
+
 class Killed(BaseException):
     """The process ends here. Not an Exception, so that nothing in between can pretend to handle it."""
 
 
 @dataclass
 class Effects:
-    """Counts what the engine does to the outside; at number `fatal` the process dies before the effect."""
+    """Numbers what the engine does to the outside: every commit of the store, every call of an adapter. At number `fatal` the
+    process dies before the effect."""
 
     count: int = 0
     fatal: int | None = None
@@ -65,19 +86,47 @@ class Effects:
         if self.fatal is not None and self.count >= self.fatal:
             raise Killed(f"at effect {self.count}")
 
-    def watch(self, thing: Any, methods: Iterable[str]) -> Any:
-        return Watched(thing, frozenset(methods), self)
+
+class Gateway:
+    """Stands at those commits of the store that change something. One per store; the world that is at work says whose effects they are."""
+
+    def __init__(self, store: Store) -> None:
+        self.effects = Effects()
+        event.listen(store._engine, "begin", self._begins)
+        event.listen(store._engine, "after_cursor_execute", self._executed)
+        event.listen(store._engine, "commit", self._commits)
+
+    def _begins(self, connection: Connection) -> None:
+        connection.info["changed"] = False
+
+    def _executed(self, connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
+        if cursor.rowcount and not statement.startswith(("SELECT", "BEGIN", "PRAGMA")):
+            connection.info["changed"] = True
+
+    def _commits(self, connection: Connection) -> None:
+        if connection.info["changed"]:
+            self.effects.happen()
+
+    @staticmethod
+    def of(store: Store) -> "Gateway":
+        found = GATEWAYS.get(store)
+        if found is None:
+            found = GATEWAYS[store] = Gateway(store)
+        return found
+
+
+GATEWAYS: WeakKeyDictionary[Store, Gateway] = WeakKeyDictionary()
 
 
 class Watched:
-    """Any object, with these methods counted as effects before they run."""
+    """An adapter whose calls are counted as effects before they are made."""
 
-    def __init__(self, thing: Any, methods: frozenset[str], effects: Effects) -> None:
-        self._thing, self._methods, self._effects = thing, methods, effects
+    def __init__(self, adapter: Any, effects: Effects) -> None:
+        self._adapter, self._effects = adapter, effects
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._thing, name)
-        if name not in self._methods:
+        found = getattr(self._adapter, name)
+        if name not in ADAPTER_CALLS:
             return found
 
         def effect(*args: Any, **named: Any) -> Any:
@@ -87,11 +136,7 @@ class Watched:
         return effect
 
 
-LEDGER_EFFECTS = (
-    "pin", "ingest", "record", "journal", "mark_sending", "settle", "requeue", "doubt", "hold_intent", "refuse", "drop",
-    "problem", "solved", "begin_run", "end_run", "usage_add",
-)  # fmt: skip
-ADAPTER_EFFECTS = ("upsert", "send", "remove")
+ADAPTER_CALLS = ("check", "describe", "users", "pull", "fetch", "find", "upsert", "send", "probe", "remove")
 
 
 class CompleteAdapter(MemoryAdapter):
@@ -111,6 +156,23 @@ def crm_reformats(_object: str, fields: Fields) -> Fields:
     return {name: value.strip() if isinstance(value, str) else value for name, value in fields.items()}
 
 
+TWINS, MAKERS = itertools.count(), itertools.count()
+
+
+def token_maker() -> Callable[[], str]:
+    """Markers that the same run makes again, and no other maker."""
+    numbers, maker = itertools.count(1), next(MAKERS)
+    return lambda: f"{maker:010d}{next(numbers):010d}"
+
+
+def copy_store(store: Store, path: Path) -> None:
+    """As a backup does it: the file as it stands between two transactions."""
+    source, target = store._engine.raw_connection(), sqlite3.connect(path)
+    source.driver_connection.backup(target)
+    target.close()
+    source.close()
+
+
 @dataclass
 class Worlds:
     """Both systems with the connector's own store. `engine()` is a process: made anew it remembers nothing."""
@@ -123,6 +185,14 @@ class Worlds:
     late_writes: bool = False
     page_size: int = 3
     batch: int = 3
+    allowed: Collection[str] = ("double_replies",)
+    """The probe's hard case is wanted: several replies with one text."""
+    skew: timedelta = timedelta(0)
+    """How wrong the clock of the connector's machine is."""
+    restored: bool = False
+    """The store is an older copy: what people decided since is not known to it, nor what was sent."""
+    wired: Callable[[Any], Any] = lambda adapter: adapter
+    """Puts something between the engine and an adapter."""
     effects: Effects = field(default_factory=Effects)
 
     def __post_init__(self) -> None:
@@ -148,34 +218,52 @@ class Worlds:
                 reads_back=self.reads_back,
                 marks_sends=self.marks_sends,
             )
-            return self.effects.watch(made, ADAPTER_EFFECTS)
+            return Watched(self.wired(made), self.effects)
 
-        ledger = self.effects.watch(self.store.at(self.connection), LEDGER_EFFECTS)
+        Gateway.of(self.store).effects = self.effects
         return Engine(
             self.connection,
-            ledger,
+            self.store.at(self.connection),
             adapter(Side.PLATFORM),
             adapter(Side.CRM),
             self.mapping,
-            clock=self.clock,
+            clock=lambda: self.clock() + self.skew,
             sleep=self.clock.sleep,
+            allowed=self.allowed,
+            hands=Inline,
         )
 
     def restart(self) -> None:
         self.effects = Effects()
         self.engine = self.new_engine()
 
-    def sync_killed(self, at: int) -> bool:
-        """Sync with a process that dies at its `at`-th effect; a new one stands ready. False: it was done before."""
+    def sync_killed(self, at: int, work: Callable[[Engine], Any] = Engine.sync) -> bool:
+        """Sync (or other work) with a process that dies at its `at`-th effect; a new one stands ready. False: it was done
+        before."""
         self.effects = Effects(fatal=at)
         self.engine = self.new_engine()
         try:
-            self.engine.sync()
+            work(self.engine)
         except Killed:
             return True
         finally:
             self.restart()
         return False
+
+    def twin(self, folder: Path) -> "Worlds":
+        """The same worlds once more, with a copy of the store: what happens in one does not show in the other."""
+        path = folder / f"{next(TWINS)}.db"
+        copy_store(self.store, path)
+        other = copy(self)
+        other.clock, other.platform, other.crm = deepcopy((self.clock, self.platform, self.crm))
+        other.open(path)
+        return other
+
+    def open(self, path: Path) -> None:
+        """Go on with the store in this file."""
+        self.store = Store.open(f"sqlite:///{path}", clock=self.clock, token=token_maker())
+        self.ledger = self.store.at(self.connection)
+        self.restart()
 
     def quiet(self) -> None:
         """Faults are over; sync until nothing moves any more. Fails when it never becomes quiet, and when a further sync

@@ -1,9 +1,14 @@
 """The audit's comparisons: what counts as kept, and what is told of a broken promise. Pure."""
 
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connector.mapping.compiled import KeyRule
+from connector.mapping.template import parse_template
 from connector.model import (
     Action,
     Fact,
@@ -21,7 +26,7 @@ from connector.model import (
     State,
 )
 from connector.sync import audit
-from connector.sync.audit import FIRST, Finding
+from connector.sync.audit import FIRST, Adopt, Finding, Look, Move, Redo
 
 MESSAGE = Ref("chatwoot", "message", "3-41")
 TASK = Ref("salesforce", "Task", "00T5g0000000001EAA")
@@ -58,7 +63,8 @@ def seen(ref: Ref = TASK, life: Life = Life.LIVE, **fields) -> Observed:
 )
 def test_a_message_in_the_wrong_state_is_told(fact, linked, busy, told):
     found = audit.accounts([fact], linked, busy)
-    assert [told in one for one in found] == ([True] if told else [])
+    assert [told in one.text for one in found] == ([True] if told else [])
+    assert all(one.mend == Redo(MESSAGE) for one in found)
 
 
 def link(id_: int, platform: str, crm: str, kind: Kind = Kind.MESSAGE) -> Link:
@@ -97,32 +103,85 @@ def test_a_write_that_nobody_asks_for_is_told(state, known, holds, count):
     assert len(audit.orphans([intent(state)], known, holds)) == count
 
 
-@pytest.mark.parametrize(
-    ("found", "count"),
-    [
-        ([seen()], 0),
-        ([], 1),
-        ([seen(), seen(OTHER)], 1),
-        ([seen(OTHER)], 1),
-        ([seen(life=Life.GONE)], 1),
-    ],
-)
-def test_a_record_that_is_not_there_exactly_once_is_told(found, count):
-    assert len(audit.records({TASK: ("Key__c", "main:3-41")}, {TASK: found})) == count
+LINK = link(1, "3-41", TASK.id)
+LOOK = Look(Side.CRM, TASK, missing=True)
 
 
 @pytest.mark.parametrize(
-    ("one", "linked", "busy", "count"),
+    ("found", "taken", "mends"),
     [
-        (seen(Key__c="main:1"), {TASK}, set(), 0),
-        (seen(Key__c="main:1"), set(), set(), 1),
-        (seen(Key__c="main:1"), set(), {"main:1"}, 0),
-        (seen(Key__c=None), set(), set(), 0),
-        (seen(Key__c="main:1", life=Life.GONE), set(), set(), 0),
+        ([seen()], {TASK}, []),
+        ([], {TASK}, [LOOK]),
+        ([seen(life=Life.GONE)], {TASK}, [LOOK]),
+        ([seen(OTHER)], {TASK}, [Move(LINK, OTHER)]),
+        ([seen(OTHER)], {TASK, OTHER}, [None]),
+        ([seen(), seen(OTHER)], {TASK}, [None]),
     ],
 )
-def test_a_record_of_ours_without_a_link_is_told(one, linked, busy, count):
-    assert len(audit.strays([one], linked, busy, {"Key__c"})) == count
+def test_a_record_that_is_not_there_exactly_once_is_told_and_only_one_of_two_may_take_over(found, taken, mends):
+    told = audit.records({TASK: ("Key__c", "main:3-41")}, {TASK: found}, {TASK: LINK}, taken)
+    assert [one.mend for one in told] == mends
+
+
+PERSON = Observed(TASK, Kind.PERSON, {"Key__c": "main:1"})
+
+
+@pytest.mark.parametrize(
+    ("one", "linked", "busy", "owners", "mends"),
+    [
+        (seen(Key__c="main:1"), {TASK}, set(), {}, []),
+        (seen(Key__c="main:1"), set(), set(), {}, [None]),
+        (seen(Key__c="main:1"), set(), set(), {TASK: MESSAGE}, [Adopt(Kind.MESSAGE, MESSAGE, TASK)]),
+        (PERSON, set(), set(), {TASK: MESSAGE}, [None]),
+        (seen(Key__c="main:1"), set(), {"main:1"}, {}, []),
+        (seen(Key__c=None), set(), set(), {}, []),
+        (seen(Key__c="main:1", life=Life.GONE), set(), set(), {}, []),
+    ],
+)
+def test_a_record_of_ours_without_a_link_is_told_and_adopted_by_its_owner_unless_it_is_a_person(
+    one, linked, busy, owners, mends
+):
+    assert [told.mend for told in audit.strays([one], linked, busy, {"Key__c"}, owners)] == mends
+
+
+@pytest.mark.parametrize(
+    ("template", "value", "id_"),
+    [
+        ("{connection}:{id}", "main:3-41", "3-41"),
+        ("{connection}:{id}", "mainly:3-41", None),
+        ("{connection}:{id}", "main:", None),
+        ("{connection}:conversation:{id}", "main:conversation:3", "3"),
+        ("{connection}:conversation:{id}", "main:3", None),
+        ("<{connection}.{id}@connector>", "<main.3-41@connector>", "3-41"),
+        ("<{connection}.{id}@connector>", "<main.3-41@elsewhere>", None),
+        ("{id}", "instagram:17", None),
+        ("{connection}", "main", None),
+        ("{id}{connection}{id}", "3main3", None),
+    ],
+)
+def test_the_platform_s_id_is_read_out_of_a_key_that_names_the_connection(template, value, id_):
+    assert audit.id_in(KeyRule("Key__c", parse_template(template, ZoneInfo("UTC"))), "main", value) == id_
+
+
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("known", "before", "at", "life", "missed", "young"),
+    [
+        ({MESSAGE}, NOON, NOON - timedelta(hours=1), Life.LIVE, 0, 0),
+        (set(), NOON, NOON - timedelta(seconds=1), Life.LIVE, 1, 0),
+        (set(), NOON, NOON, Life.LIVE, 0, 1),
+        (set(), None, NOON, Life.LIVE, 0, 1),
+        (set(), NOON, None, Life.LIVE, 1, 0),
+        (set(), NOON, NOON - timedelta(hours=1), Life.GONE, 0, 0),
+    ],
+)
+def test_a_message_that_should_have_been_read_and_was_not_is_told(known, before, at, life, missed, young):
+    shown = [Observed(MESSAGE, Kind.MESSAGE, {}, changed_at=at, life=life), Observed(OTHER, Kind.CONVERSATION, {})]
+    found, waiting = audit.unseen(shown, known, before)
+    assert [one.mend for one in found] == [Look(Side.PLATFORM, MESSAGE, missing=False)] * missed
+    assert waiting == young
 
 
 @pytest.mark.parametrize(("now", "count"), [({TASK: seen()}, 0), ({TASK: seen(life=Life.MERGED)}, 1), ({}, 1)])
@@ -150,3 +209,14 @@ def test_all_offenders_are_counted_and_the_first_are_shown(offenders):
     found.add(len(offenders), offenders)
     assert found.violations == len(offenders)
     assert found.first == offenders[:FIRST]
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.lists(st.text(), max_size=4)), max_size=8))
+def test_what_was_handed_back_and_what_remains_for_a_person_are_all_that_was_found(pages):
+    found = Finding("a promise")
+    for handed_back, left in pages:
+        found.add(0, [*left, *["mended"] * handed_back])
+        found.mended(handed_back, left)
+    remaining = [one for _, left in pages for one in left]
+    assert found.remaining == len(remaining)
+    assert found.left == remaining[:FIRST]

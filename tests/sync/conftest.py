@@ -112,6 +112,7 @@ class Rows:
             links=self.links,
             snapshots=self.snapshots,
             busy=frozenset(self.busy),
+            coming=frozenset(self.busy),
             holds=self.holds,
             settled=self.settled,
             stats=self.stats,

@@ -3,9 +3,9 @@
 import pytest
 
 from connector.errors import Refusal
-from connector.model import Action, Decision, Kind, Op, Outcome, Ref, Side
+from connector.model import Action, Decision, Kind, Life, Link, Observed, Op, Outcome, Ref, Side
 from connector.store.entries import Entries, Pins
-from connector.sync.guards import EXAMPLES, HANDFUL, Tally, check_pins, judge
+from connector.sync.guards import EXAMPLES, HANDFUL, Tally, check_canaries, check_pins, judge
 from connector.sync.merge import FIRST
 
 PINS = Pins("cw-1", "sf-1", "digest-1")
@@ -30,9 +30,20 @@ def change(n, value="b", rule="changed", target=True, kind=Kind.PERSON):
 def tally(make, count):
     made = Tally()
     # In two plans: the limit is one of the run, not of the batch.
-    made.add(Entries(intents=[make(n) for n in range(count // 2)]))
-    made.add(Entries(intents=[make(n) for n in range(count // 2, count)]))
+    for numbers in (range(count // 2), range(count // 2, count)):
+        if make is unlink:
+            made.add(Entries(ended=[(n, "deleted in the CRM") for n in numbers]), [link(n) for n in numbers])
+        else:
+            made.add(Entries(intents=[make(n) for n in numbers]))
     return made
+
+
+def link(n, kind=Kind.PERSON):
+    return Link(n, kind, ref(n), Ref("crm", "Contact", str(n)))
+
+
+def unlink(n):
+    """Marks a case that ends a link instead of writing."""
 
 
 def emptied(n):
@@ -42,6 +53,8 @@ def emptied(n):
 GUARDS = [
     ("mass_remove", remove, 0, HANDFUL),
     ("mass_remove", remove, 1000, 50),
+    ("mass_unlink", unlink, 0, HANDFUL),
+    ("mass_unlink", unlink, 1000, 50),
     ("mass_change", change, 0, HANDFUL),
     ("mass_change", change, 1000, 300),
     ("blank_storm", emptied, 0, HANDFUL),
@@ -51,13 +64,13 @@ GUARDS = [
 
 @pytest.mark.parametrize(("code", "make", "links", "limit"), GUARDS)
 def test_a_run_at_the_limit_passes(code, make, links, limit):
-    judge(tally(make, limit), links)
+    judge(tally(make, limit), links, links)
 
 
 @pytest.mark.parametrize(("code", "make", "links", "limit"), GUARDS)
 def test_a_run_above_the_limit_is_refused_with_examples_and_the_way_out(code, make, links, limit):
     with pytest.raises(Refusal) as refusal:
-        judge(tally(make, limit + 1), links)
+        judge(tally(make, limit + 1), links, links)
     assert refusal.value.code == code
     assert len(refusal.value.examples) == EXAMPLES
     assert f"--allow {code}" in refusal.value.way_out
@@ -65,7 +78,7 @@ def test_a_run_above_the_limit_is_refused_with_examples_and_the_way_out(code, ma
 
 @pytest.mark.parametrize(("code", "make", "links", "limit"), GUARDS)
 def test_a_guard_that_is_allowed_lets_the_run_pass(code, make, links, limit):
-    judge(tally(make, limit + 1), links, {code, "mass_change"})
+    judge(tally(make, limit + 1), links, links, {code, "mass_change"})
 
 
 @pytest.mark.parametrize(
@@ -78,7 +91,7 @@ def test_a_guard_that_is_allowed_lets_the_run_pass(code, make, links, limit):
     ids=["new records", "first contacts", "outcomes of replies"],
 )
 def test_ordinary_growth_never_trips_a_guard(make):
-    judge(tally(make, 500), 10)
+    judge(tally(make, 500), 10, 10)
 
 
 def test_the_first_use_of_a_connection_is_not_refused():
@@ -102,3 +115,39 @@ def test_another_account_or_mapping_is_refused(now, code):
         check_pins(PINS, *now)
     assert refusal.value.code == code
     assert refusal.value.way_out
+
+
+def test_messages_that_vanish_with_their_person_do_not_count_as_persons():
+    made = Tally()
+    made.add(Entries(ended=[(n, "gone") for n in range(500)]), [link(n, Kind.MESSAGE) for n in range(500)])
+    judge(made, 10, 10)
+
+
+def test_what_was_held_back_a_round_ago_is_no_further_change():
+    made = tally(change, HANDFUL)
+    made.add(Entries(intents=[change(n) for n in range(HANDFUL)]), but={f"c{n}" for n in range(HANDFUL)})
+    judge(made, 10, 10)
+
+
+def canaries(*lives):
+    return [Observed(Ref("crm", "Contact", str(n)), Kind.PERSON, {}, life=life) for n, life in enumerate(lives)]
+
+
+GONE, LIVE, MERGED = Life.GONE, Life.LIVE, Life.MERGED
+
+
+@pytest.mark.parametrize(
+    ("lives", "persons"),
+    [((GONE, GONE, LIVE), 1000), ((GONE, GONE, MERGED), 1000), ((GONE, GONE, GONE), HANDFUL - 1)],
+)
+def test_a_side_that_shows_one_of_its_records_or_never_had_many_is_not_empty(lives, persons):
+    check_canaries(Side.CRM, canaries(*lives), persons)
+
+
+def test_a_side_that_shows_none_of_its_records_is_refused_with_examples_and_the_way_out():
+    with pytest.raises(Refusal) as refusal:
+        check_canaries(Side.CRM, canaries(*[GONE] * 5), HANDFUL)
+    assert refusal.value.code == "empty_side"
+    assert len(refusal.value.examples) == EXAMPLES
+    assert "connector sync --allow empty_side" in refusal.value.way_out
+    check_canaries(Side.CRM, canaries(*[GONE] * 5), HANDFUL, {"empty_side"})

@@ -141,7 +141,7 @@ def documented(what: str) -> Iterator[None]:
     """Inside, an answer is taken apart; one without the documented shape raises Unreadable instead of a KeyError."""
     try:
         yield
-    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError, OverflowError, OSError) as error:
         raise Unreadable(
             SYSTEM, "shape", f"{what}: the answer lacks {error} or has it in another form.",
             "Check that the address is a Chatwoot of version 4.11 or later.", certain=False,

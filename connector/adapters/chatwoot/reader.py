@@ -1,5 +1,6 @@
 """Reading single things from Chatwoot: directory, contacts, conversations, messages, lookups. No cursors."""
 
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,6 +27,8 @@ ID_END = 2**31
 
 PROBE_MARGIN = timedelta(minutes=10)
 """How far the server's clock may be behind ours for a probe to still find its message."""
+
+NUMBER = re.compile("[0-9]{1,18}")
 
 SEARCHABLE = {"email": "email", "phone": "phone_number", "identifier": "identifier"}
 
@@ -82,8 +85,8 @@ class Reader:
 
     def contact(self, id_: object) -> Json:
         """The contact with its inboxes and, under `labels`, its labels. Raises RecordGone when deleted or merged."""
-        answer = self.client.get(f"/contacts/{id_}")
-        labels = self.client.get(f"/contacts/{id_}/labels")
+        answer = self.client.get(f"/contacts/{number(id_)}")
+        labels = self.client.get(f"/contacts/{number(id_)}/labels")
         with documented(f"contact {id_}"):
             return {**_unwrapped(answer), "labels": list(labels["payload"])}
 
@@ -142,7 +145,7 @@ class Reader:
     # ---- conversations and messages ---------------------------------------------------------------------------------
 
     def conversation(self, id_: object) -> Json:
-        answer = self.client.get(f"/conversations/{id_}")
+        answer = self.client.get(f"/conversations/{number(id_)}")
         with documented(f"conversation {id_}"):
             return dict(answer)
 
@@ -206,7 +209,7 @@ class Reader:
             params = {"before": rows[0]["id"]}
 
     def _messages(self, conversation: object, params: dict[str, Any]) -> list[Json]:
-        answer = self.client.get(f"/conversations/{conversation}/messages", params)
+        answer = self.client.get(f"/conversations/{number(conversation)}/messages", params)
         with documented(f"messages of conversation {conversation}"):
             return sorted(answer["payload"], key=lambda row: int(row["id"]))
 
@@ -232,9 +235,9 @@ class Reader:
                 with documented(str(ref)):
                     return canonical.conversation(row, self.directory())
             case Kind.MESSAGE:
-                number, id_ = message_id(ref)
-                rows = self.between(number, id_, id_ + 1)
-                contact = self.conversation(number)
+                thread, id_ = message_id(ref)
+                rows = self.between(thread, id_, id_ + 1)
+                contact = self.conversation(thread)
                 with documented(str(ref)):
                     return (
                         canonical.message(rows[0], contact["meta"]["sender"]["id"], self.directory()) if rows else None
@@ -255,10 +258,17 @@ class Reader:
 
 def message_id(ref: Ref) -> tuple[int, int]:
     """Conversation and message number of `118-90412`. Raises RecordGone for a ref of another shape."""
-    number, _, id_ = ref.id.partition("-")
-    if not (number.isdecimal() and id_.isdecimal()):
+    thread, _, id_ = ref.id.partition("-")
+    if not (NUMBER.fullmatch(thread) and NUMBER.fullmatch(id_)):
         raise RecordGone(SYSTEM, "ref", f"{ref} names no message; write chatwoot:message:<conversation>-<message>.")
-    return int(number), int(id_)
+    return int(thread), int(id_)
+
+
+def number(id_: object) -> int:
+    """A record's number as a part of an address. Raises RecordGone for anything else: nothing has such an id."""
+    if not NUMBER.fullmatch(str(id_)):
+        raise RecordGone(SYSTEM, "ref", f"{str(id_)[:40]!r} is no record's number.")
+    return int(str(id_))
 
 
 def account_of(profile: Json, account: int) -> Json:

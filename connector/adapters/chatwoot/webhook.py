@@ -7,6 +7,7 @@ Facts: Chatwoot 4.15.1 source (`lib/webhooks/trigger.rb`): `X-Chatwoot-Signature
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
@@ -46,7 +47,7 @@ def verify(headers: Mapping[str, str], body: bytes, secret: str | None, now: dat
             "the webhook's signature does not fit.",
             "Compare `webhook_secret` with the secret that Chatwoot shows for this webhook.",
         )
-    if not timestamp.isdecimal() or abs(now.timestamp() - int(timestamp)) > MAX_AGE.total_seconds():
+    if not re.fullmatch(r"[0-9]{1,12}", timestamp) or abs(now.timestamp() - int(timestamp)) > MAX_AGE.total_seconds():
         raise AuthError(SYSTEM, "webhook", "the webhook is too old.", "Check the clocks of both servers.")
 
 
@@ -58,7 +59,7 @@ def read(body: bytes, account: int) -> list[Hint]:
         if data.get("account", {}).get("id", account) != account:
             return []
         return [Hint(ref) for ref in _refs(event, data)]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Unreadable(SYSTEM, "webhook", "the webhook's body is not what Chatwoot documents.") from error
 
 
@@ -66,16 +67,23 @@ def _refs(event: str, data: Json) -> list[Ref]:
     if event not in EVENTS:
         return []
     if event.startswith("message_"):
-        number = data["conversation"]["id"]
-        return [canonical.conversation_ref(number), canonical.message_ref(number, data["id"])]
+        number = _number(data["conversation"]["id"])
+        return [canonical.conversation_ref(number), canonical.message_ref(number, _number(data["id"]))]
     if event == "conversation_created":
         # Its person may be as new as itself, and `contact_created` may come later or not at all.
         sender = (data.get("meta") or {}).get("sender") or {}
-        people = [canonical.person_ref(sender["id"])] if "id" in sender else []
-        return [*people, canonical.conversation_ref(data["id"])]
+        people = [canonical.person_ref(_number(sender["id"]))] if "id" in sender else []
+        return [*people, canonical.conversation_ref(_number(data["id"]))]
     if event.startswith("conversation_"):
-        return [canonical.conversation_ref(data["id"])]
+        return [canonical.conversation_ref(_number(data["id"]))]
     changed = {key for change in data.get("changed_attributes") or [] for key in change}
     if event == "contact_updated" and changed and changed <= ACTIVITY_ONLY:
         return []
-    return [canonical.person_ref(data["id"])]
+    return [canonical.person_ref(_number(data["id"]))]
+
+
+def _number(value: object) -> int:
+    """A record's number. Raises ValueError on anything else: it becomes a ref, and the ref a part of an address."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 1 << 63:
+        raise ValueError("an id is a whole number")
+    return value

@@ -8,7 +8,7 @@ from typing import Any
 from connector.adapters.base import Lookup, Probe, Write
 from connector.adapters.chatwoot import canonical
 from connector.adapters.chatwoot.client import SYSTEM, Json, documented
-from connector.adapters.chatwoot.reader import SEARCHABLE, Reader, message_id
+from connector.adapters.chatwoot.reader import NUMBER, SEARCHABLE, Reader, message_id, number
 from connector.errors import AuthError, RecordGone, Rejected, RemoteError, SchemaDrift, Transient
 from connector.model import Fields, Kind, Receipt, Ref
 
@@ -59,13 +59,13 @@ class Writer:
             with documented("created contact"):
                 contact = answer["payload"]["contact"]
         elif body:
-            answer = self._client.put("PUT", f"/contacts/{target}", body)
+            answer = self._client.put("PUT", f"/contacts/{number(target)}", body)
             with documented("updated contact"):
                 contact = answer["payload"]
         else:
             contact = self._reader.contact(target)
         with documented("contact"):
-            labels = self._label(f"/contacts/{contact['id']}/labels", tags) if "tags" in fields else None
+            labels = self._label(f"/contacts/{number(contact['id'])}/labels", tags) if "tags" in fields else None
             shown = canonical.person(contact, labels)
         return Receipt(shown.ref, created=target is None, fields=shown.fields)
 
@@ -82,7 +82,7 @@ class Writer:
 
     def _conversation(self, target: Ref, fields: Fields) -> Receipt:
         """Each field by its own call. They set values, so a write that stopped half-way is simply made again."""
-        path = f"/conversations/{target.id}"
+        path = f"/conversations/{number(target.id)}"
         calls = list(_conversation_calls(fields, self._reader))
         attributes = _attributes(fields)
         if attributes:
@@ -112,10 +112,10 @@ class Writer:
             raise Rejected(SYSTEM, "target", "nothing to remove was named.")
         match write.target.object:
             case Kind.PERSON:
-                path = f"/contacts/{write.target.id}"
+                path = f"/contacts/{number(write.target.id)}"
             case Kind.MESSAGE:
-                number, id_ = message_id(write.target)
-                path = f"/conversations/{number}/messages/{id_}"
+                thread, id_ = message_id(write.target)
+                path = f"/conversations/{thread}/messages/{id_}"
             case other:
                 raise Rejected(SYSTEM, "kind", f"a {other} cannot be deleted in Chatwoot; resolve it instead.")
         # Gone already: somebody was faster, or our first attempt landed and its answer was lost.
@@ -131,7 +131,7 @@ class Writer:
             raise Rejected(SYSTEM, "target", "a reply needs the conversation it goes to.")
         marks: Json = {canonical.TOKEN: token}
         quoted = str(write.fields.get("in_reply_to") or "").rpartition("-")[2]
-        if quoted.isdecimal():
+        if NUMBER.fullmatch(quoted):
             marks["in_reply_to"] = int(quoted)
         body = {
             "content": write.fields.get("text") or "",
@@ -139,7 +139,7 @@ class Writer:
             "private": False,
             "content_attributes": marks,
         }
-        answer = self._client.once(f"/conversations/{write.target.id}/messages", body)
+        answer = self._client.once(f"/conversations/{number(write.target.id)}/messages", body)
         with documented("sent message"):
             return self._sent(write.target, answer)
 

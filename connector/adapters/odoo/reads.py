@@ -1,6 +1,7 @@
 """Reading records: what changed, the present state of known records, and the search for unknown ones."""
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,12 +15,13 @@ from connector.adapters.odoo.records import columns, moment, observed, ref
 from connector.adapters.odoo.schema import Schema
 from connector.adapters.odoo.transport import Answer, Client, Row, checked, whole_numbers
 from connector.adapters.odoo.values import EXTERNAL_ID, MESSAGE, external_key, is_number, plain_time, shown, stored
-from connector.adapters.phones import same_phone
+from connector.adapters.phones import national_digits, same_phone
 from connector.errors import Rejected, SchemaDrift, Unreadable
 from connector.model import Fields, Kind, Life, Observed, Ref, Value, stamp
 
 PAGE: Final = 1000
 UNSEEN: Final = "unseen"
+UNHOLDABLE: Final = re.compile(r"[\x00\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,7 @@ class Reads:
         found: list[dict[Ref, Observed]] = [{} for _ in lookups]
         groups: dict[tuple[str, str, str], list[int]] = {}
         for place, one in enumerate(lookups):
-            if one.value.strip() and "\0" not in one.value and (one.field != "id" or is_number(one.value.strip())):
+            if _can_be_found(one):
                 groups.setdefault((one.object, one.field, one.how), []).append(place)
         for (model, field, _), places in groups.items():
             if field == EXTERNAL_ID:
@@ -289,6 +291,14 @@ class Reads:
 def _only_written(model: str, read: ObjectRead) -> bool:
     """Whether a model holds nothing that we want to read: messages of ours, and no replies."""
     return model == MESSAGE and read.key is not None and not read.reply_when
+
+
+def _can_be_found(lookup: Lookup) -> bool:
+    """No text holds NUL or half of a surrogate pair, and a number without a digit would be looked for in every record."""
+    value = lookup.value.strip()
+    if not value or UNHOLDABLE.search(value) or (lookup.how == "phone" and not national_digits(value)):
+        return False
+    return lookup.field != "id" or is_number(value)
 
 
 def _answers(lookup: Lookup, row: Row) -> bool:

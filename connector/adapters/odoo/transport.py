@@ -4,6 +4,7 @@ JSON-2 takes arguments by name only and answers with real statuses; JSON-RPC alw
 Both run one transaction a call (odoo.md, section 1).
 """
 
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import requests
 from connector.adapters import http
 from connector.adapters.odoo import errors
 from connector.adapters.odoo.errors import SYSTEM
-from connector.errors import AuthError, Unreadable
+from connector.errors import AuthError, SchemaDrift, Unreadable
 
 Row: TypeAlias = dict[str, Any]
 
@@ -29,6 +30,9 @@ CONTEXT: Final = {"active_test": False, "tz": "UTC", "lang": "en_US"}
 
 DEFAULTS: Final[Mapping[str, Row]] = {"crm.lead": {"default_user_id": False}}
 """Without it a new opportunity would belong to our own user, and salespeople who see their own alone would not see it."""
+
+NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*")
+"""A model's name is a part of the address."""
 
 Name: TypeAlias = Literal["json2", "jsonrpc"]
 
@@ -77,6 +81,8 @@ class Json2:
     def ask(
         self, model: str, method: str, ids: Sequence[int] | None, params: Mapping[str, Any], context: Mapping[str, Any]
     ) -> Answer:
+        if not NAME.fullmatch(model):
+            raise SchemaDrift(SYSTEM, "model", f"{model!r} is no name of a model.", "Correct the mapping.")
         headers = {"Authorization": f"bearer {self.door.secret}", "X-Odoo-Database": self.door.database}
         body = {**params, "context": context, **({} if ids is None else {"ids": list(ids)})}
         response = self.door.post(f"/json/2/{model}/{method}", body, headers)

@@ -121,7 +121,9 @@ def plain_time(text: str) -> str:
 
 
 def is_number(value: Value) -> bool:
-    return str(value).isascii() and str(value).isdigit()
+    """Whether a value can be a record's number: PostgreSQL refuses a whole search for one that is larger."""
+    text = str(value)
+    return text.isascii() and text.isdigit() and len(text) <= 10 and int(text) < 1 << 31
 
 
 Types = Mapping[str, FieldType]

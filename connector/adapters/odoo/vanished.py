@@ -11,6 +11,7 @@ from typing import Final
 from connector.adapters.base import Page, Window
 from connector.adapters.odoo.reads import UNSEEN, Reads
 from connector.adapters.odoo.records import ref
+from connector.adapters.odoo.values import is_number
 from connector.model import Life, Observed, Ref
 
 LOOK: Final = 5000
@@ -35,7 +36,7 @@ def pull_gone(reads: Reads, window: Window) -> Iterator[Page]:
 def _gone(reads: Reads, refs: Sequence[Ref]) -> tuple[Observed, ...]:
     found: list[Observed] = []
     for model in dict.fromkeys(one.object for one in refs if reads.knows(one.object)):
-        ids = [int(one.id) for one in refs if one.object == model]
+        ids = [int(one.id) for one in refs if one.object == model and is_number(one.id)]
         alive = reads.surviving(model, ids)
         kind = reads.read_of(model).kind
         found += [

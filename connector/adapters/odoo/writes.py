@@ -12,7 +12,7 @@ from connector.adapters.odoo.reads import Reads
 from connector.adapters.odoo.records import ref
 from connector.adapters.odoo.schema import FIXED, Schema
 from connector.adapters.odoo.transport import Client, checked, whole_numbers
-from connector.adapters.odoo.values import DONE, EXTERNAL_ID, MESSAGE, MODULE, cell, external_name, stored
+from connector.adapters.odoo.values import DONE, EXTERNAL_ID, MESSAGE, MODULE, cell, external_name, is_number, stored
 from connector.errors import RecordGone, Rejected, RemoteError, SchemaDrift
 from connector.model import Receipt, Ref
 
@@ -34,8 +34,9 @@ class Row:
 
     @property
     def id(self) -> int:
-        """The number of the known record."""
-        return int(self.write.target.id) if self.write.target else 0
+        """The number of the known record; 0, which none has, where the ref names no number."""
+        target = self.write.target
+        return int(target.id) if target and is_number(target.id) else 0
 
     @property
     def key(self) -> str:

@@ -19,6 +19,11 @@ def id18(id_: str) -> str:
     return id_ + "".join(_CHECK[sum(char.isupper() << place for place, char in enumerate(five))] for five in fives)
 
 
+def is_id(text: str) -> bool:
+    """Whether a text has the form of an id. Any other one would be an error of the whole request, or another request."""
+    return len(text) in (15, 18) and text.isascii() and text.isalnum()
+
+
 def may_be_id(text: str, object_: str) -> bool:
     """Whether a text can be the 18-character id of such an object: a query that compares Id with anything else is refused
     as a whole, and a platform's free id field holds anything."""

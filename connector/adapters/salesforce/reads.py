@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 from typing import Self
 
 from connector.adapters.base import Lookup, ObjectRead, Page, Window
-from connector.adapters.phones import same_phone
+from connector.adapters.phones import national_digits, same_phone
 from connector.adapters.salesforce import soql
 from connector.adapters.salesforce.client import SUBREQUESTS, Answer, Client, Record, records
-from connector.adapters.salesforce.ids import PREFIXES, SYSTEM, id18, may_be_id
+from connector.adapters.salesforce.ids import PREFIXES, SYSTEM, id18, is_id, may_be_id
 from connector.adapters.salesforce.records import at, moment, observed, plain, ref
 from connector.errors import SchemaDrift, Unreadable
 from connector.model import Kind, Life, Observed, Ref, stamp
@@ -188,7 +188,7 @@ class Reads:
             item: Observed(item, self._read(item.object).kind, {}, version=UNSEEN, life=Life.GONE) for item in refs
         }
         for object_ in dict.fromkeys(item.object for item in refs):
-            rows = self._by_id(object_, [item.id for item in refs if item.object == object_])
+            rows = self._by_id(object_, [item.id for item in refs if item.object == object_ and is_id(item.id)])
             found |= {item.ref: item for item in self._observe(object_, rows)}
         return found
 
@@ -201,7 +201,7 @@ class Reads:
         found: list[dict[str, Observed]] = [{} for _ in lookups]
         groups: dict[tuple[str, str, str], list[int]] = {}
         for place, lookup in enumerate(lookups):
-            if lookup.value.strip() and (lookup.field != "Id" or may_be_id(_sought(lookup), lookup.object)):
+            if _can_be_found(lookup):
                 groups.setdefault((lookup.object, lookup.field, lookup.how), []).append(place)
         queries: list[tuple[list[int], str]] = []
         for (object_, field, how), places in groups.items():
@@ -241,6 +241,13 @@ def _is_ours(object_: str, read: ObjectRead) -> bool:
     """Whether an object holds nothing but the connector's records: the custom ones (their names end with __c) that were
     deployed for it. The company's own objects only matter from now on, and once they are linked."""
     return read.kind is not Kind.PERSON and object_.endswith("__c")
+
+
+def _can_be_found(lookup: Lookup) -> bool:
+    """A phone number without a digit would be looked for in every record."""
+    if lookup.how == "phone" and not national_digits(lookup.value):
+        return False
+    return bool(lookup.value.strip()) and (lookup.field != "Id" or may_be_id(_sought(lookup), lookup.object))
 
 
 def _sought(lookup: Lookup) -> str:

@@ -18,6 +18,8 @@ PAGE = 2000
 """Rows of one query answer at most."""
 LONGEST_URI = 16_000
 """Bytes of path and query, a little under the documented 16,384."""
+LONGEST_TEXT = 4_000
+"""Characters of one text in a condition (Salesforce Developer Limits, "SOQL and SOSL Limits")."""
 OPEN_CASES = "OpenCaseCount"
 """The field of Contact that the org does not have: how many of its cases are open."""
 
@@ -118,6 +120,8 @@ def _packed(
     variants = Counter[str]()
     rounds: dict[int, list[str]] = {}
     for value in dict.fromkeys(values):
+        if not _can_stand(term(value), room):
+            continue
         rounds.setdefault(variants[value.casefold()], []).append(value)
         variants[value.casefold()] += 1
     for distinct in rounds.values():
@@ -131,6 +135,15 @@ def _packed(
             batch.append(value)
             used += size
         yield batch, head + joint.join(map(term, batch)) + tail
+
+
+def _can_stand(term: str, room: int) -> bool:
+    """Whether a query may hold the term. What is longer, and half of a surrogate pair, would have the whole query refused,
+    and no field that can be searched holds it."""
+    try:
+        return len(term) <= LONGEST_TEXT and len(quote(term, safe="")) <= room
+    except UnicodeEncodeError:
+        return False
 
 
 def uri(base: str, soql: str, *, all_rows: bool) -> str:

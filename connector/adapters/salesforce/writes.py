@@ -15,7 +15,7 @@ from enum import Enum
 from connector.adapters.base import Write
 from connector.adapters.salesforce import errors
 from connector.adapters.salesforce.client import SUBREQUESTS, Answer, Client, Record, Sub
-from connector.adapters.salesforce.ids import SYSTEM
+from connector.adapters.salesforce.ids import SYSTEM, is_id
 from connector.adapters.salesforce.records import ref
 from connector.adapters.salesforce.soql import named
 from connector.errors import RecordGone, Rejected, RemoteError, SchemaDrift, Transient, Unreadable
@@ -137,8 +137,13 @@ class Writes:
         return results
 
     def remove(self, writes: Sequence[Write]) -> list[Receipt | RemoteError]:
+        """Ids stand in the address: what has not the form of one is not sent."""
         rows = [Row(place, write, How.DELETE) for place, write in enumerate(writes)]
-        return _Run(self._client, self._pace, self._create_only).deliver(rows)
+        results: dict[int, Receipt | RemoteError] = {row.place: _no_id(row) for row in rows if not _has_id(row)}
+        good = [row for row in rows if row.place not in results]
+        done = _Run(self._client, self._pace, self._create_only).deliver(good)
+        results |= {row.place: outcome for row, outcome in zip(good, done, strict=True)}
+        return [results[row.place] for row in rows]
 
     def _fates(self, targets: Sequence[Ref]) -> Sequence[Observed | RemoteError]:
         try:
@@ -287,6 +292,14 @@ class _Run:
             return False
         self._clashed.add(row.place)
         return True
+
+
+def _has_id(row: Row) -> bool:
+    return row.write.target is not None and is_id(row.write.target.id)
+
+
+def _no_id(row: Row) -> RemoteError:
+    return Rejected(SYSTEM, "MALFORMED_ID", f"{row.write.target} names no record of Salesforce.", errors.POINTER)
 
 
 def _how(write: Write) -> How:

@@ -1,0 +1,156 @@
+"""Single writes that a person has to look at first: held back from the plan before it is journaled, while all the rest goes
+on. Pure.
+
+What is held back stays news: it is decided again each time, and goes out once it is allowed, or when its reason is over.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from connector.errors import Refusal
+from connector.model import Action, Fact, Fields, Op, Ref, Side
+from connector.store.entries import Entries
+
+OLD = timedelta(hours=24)
+"""A reply that was asked for longer ago is no answer any more: networks close their free-text window after 24 hours
+(WhatsApp, Instagram), and the customer has long been answered in another way."""
+BURST = 100
+"""Replies planned in one run. A team types a few in the minute between two polls; hundreds have piled up, or were made by a
+bulk update."""
+TWICE = timedelta(hours=1)
+"""The same text to the same person within this time is one reply typed or triggered twice (two-way-sync, section 9)."""
+FLIPS = 5
+"""Writes of the same value into the same field of a record within `FLIP_TIME`: no two people take turns like that, but an
+automation on the other side does that takes back what we write."""
+FLIP_TIME = timedelta(hours=1)
+EXAMPLES = 3
+
+WHAT = {
+    "old_replies": f"were asked for more than {OLD // timedelta(hours=1)} hours ago",
+    "reply_burst": f"were asked for at once; more than {BURST} look like an accident",
+    "double_replies": "say what the same person was told within the hour",
+    "flip_flop": "would write once more what something on the other side keeps taking back",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A reply that has left, or will: to whom, what, and when it was asked for."""
+
+    person: Ref
+    text: str
+    at: datetime
+
+
+@dataclass
+class Withheld:
+    """One run's judgement over all its batches. `sends` counts the replies of the whole run, `allowed` names guards that a
+    person has allowed for it."""
+
+    allowed: Collection[str] = ()
+    sends: int = 0
+    cases: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    back: set[str] = field(default_factory=set)
+    """The keys of what was held back."""
+    _said: dict[tuple[Ref, str], list[Said]] = field(default_factory=lambda: defaultdict(list))
+    _blocked: set[str] = field(default_factory=set)
+
+    def sift(
+        self,
+        entries: Entries,
+        now: datetime,
+        facts: Mapping[Ref, Fact],
+        said: Sequence[Said],
+        written: Mapping[Ref, Sequence[Fields]],
+    ) -> Entries:
+        """The plan without what has to be looked at first. `facts` are the replies and the conversations they go to, `said`
+        what was told lately, `written` what was written lately, by record."""
+        for one in said:
+            self._heard(one)
+        back: list[Action] = []
+        for action in entries.intents:
+            code, case = self._wrong(action, now, facts, written)
+            if code:
+                back.append(action)
+                if case:
+                    self.cases[code].append(case)
+        self.back |= {action.unique for action in back}
+        return _without(entries, back) if back else entries
+
+    def refusals(self) -> list[Refusal]:
+        """One per guard that held something back, with the worst examples."""
+        return [
+            Refusal(
+                code,
+                f"{len(cases)} writes are held back: they {WHAT[code]}.",
+                f"Look at them with `connector plan`; let them go with `connector sync --allow {code}`.",
+                tuple(cases[:EXAMPLES]),
+            )
+            for code, cases in sorted(self.cases.items())
+        ]
+
+    def _wrong(
+        self, action: Action, now: datetime, facts: Mapping[Ref, Fact], written: Mapping[Ref, Sequence[Fields]]
+    ) -> tuple[str, str]:
+        """The guard that holds a write back and what to tell about it; what only waits behind another is not told."""
+        if action.op is Op.SEND:
+            return self._send(action, now, facts)
+        if action.op is Op.UPSERT and action.target and action.target in written and "flip_flop" not in self.allowed:
+            return _flips(action, written[action.target])
+        return "", ""
+
+    def _send(self, action: Action, now: datetime, facts: Mapping[Ref, Fact]) -> tuple[str, str]:
+        """Two actors: a colleague's first reply is held back, his second is fine. Were it let out, it would overtake the first,
+        so the rest of the conversation waits."""
+        lane, reply = str(action.lane), facts.get(action.source)
+        asked = (reply.changed_at if reply else None) or now
+        conversation = facts.get(action.target) if action.target else None
+        person = (conversation.parent if conversation else None) or action.target or action.source
+        one = Said(person, str(action.fields.get("text", "")).strip(), asked)
+        code, case = self._judged(action, one, now)
+        if not code and lane in self._blocked:
+            return "behind", ""
+        if code:
+            self._blocked.add(lane)
+            return code, case
+        self._heard(one)
+        return "", ""
+
+    def _judged(self, action: Action, one: Said, now: datetime) -> tuple[str, str]:
+        if self.sends > BURST and "reply_burst" not in self.allowed:
+            return "reply_burst", f"{action.source} to {action.target}"
+        if now - one.at > OLD and "old_replies" not in self.allowed:
+            return "old_replies", f"{action.source} to {action.target}, asked for at {one.at:%Y-%m-%d %H:%M}"
+        earlier = [said for said in self._said[one.person, one.text] if abs(said.at - one.at) <= TWICE]
+        if earlier and "double_replies" not in self.allowed:
+            return "double_replies", f"{action.source} to {one.person}, who was told so at {earlier[0].at:%H:%M}"
+        return "", ""
+
+    def _heard(self, one: Said) -> None:
+        known = self._said[one.person, one.text]
+        if one not in known:
+            known.append(one)
+
+
+def _flips(action: Action, written: Sequence[Fields]) -> tuple[str, str]:
+    counts = Counter(
+        name for name, value in action.fields.items() for fields in written if name in fields and fields[name] == value
+    )
+    for name, count in counts.most_common(1):
+        if count >= FLIPS:
+            return "flip_flop", f"{action.target}: {name} was set to this value {count} times within the hour"
+    return "", ""
+
+
+def _without(entries: Entries, back: Sequence[Action]) -> Entries:
+    """The decisions that the held-back writes would have carried go with them; their records stay news."""
+    ids = {id(action) for action in back}
+    decided = {(action.subject, action.source) for action in back if action.side is Side.PLATFORM}
+    return replace(
+        entries,
+        intents=[action for action in entries.intents if id(action) not in ids],
+        decisions=[row for row in entries.decisions if (row.platform, row.source) not in decided],
+        kept=[*entries.kept, *sorted({action.subject for action in back})],
+    )

@@ -1,0 +1,254 @@
+"""Two systems, their people, the network and the connector in virtual time, all drawn from one seed: the same seed does the
+same, and `trace` proves it. What must hold is checked from outside, on the histories of both systems.
+
+A step is one thing that happens: a person's deed, a call, a webhook, a turn of the connector, its death.
+"""
+
+import hashlib
+import random
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from history import check_history
+from memory_world import LATE, START, Clock, Worlds, copy_store, token_maker
+from people import DEEDS, People
+from promises import check, every_written_value_was_typed
+from wire import Network
+
+from connector.errors import RemoteError
+from connector.model import Ref, Side
+from connector.store.store import Store
+from connector.sync.engine import Engine, Report
+from connector.sync.guards import GUARDS
+
+ROUNDS = 20
+"""Of one turn, as in the daemon."""
+SKEWS = [timedelta(0), timedelta(0), timedelta(minutes=3), timedelta(minutes=-3)]
+
+
+@dataclass
+class Outcome:
+    """What happened, by name; `violation` is what must never be."""
+
+    seed: int
+    steps: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    deeds: Counter[str] = field(default_factory=Counter)
+    trace: str = ""
+    violation: str | None = None
+
+
+class Simulation:
+    def __init__(self, seed: int, folder: Path, url: str | None = None) -> None:
+        self.rng = random.Random(seed)
+        self.out = Outcome(seed)
+        self._folder = folder
+        self._url = url
+        self._digest = hashlib.sha256()
+        self.clock = Clock(START + timedelta(seconds=self.rng.randint(0, 86_400)))
+        self.network = Network(self.rng, self._called)
+        self._skew = self.rng.choice(SKEWS)
+        self._token = token_maker()
+        store = self._opened(folder / f"{seed}.db")
+        self.worlds = Worlds(
+            store,
+            "sim",
+            self.clock,
+            reads_back=self.rng.random() < 0.5,
+            marks_sends=self.rng.random() < 0.8,
+            page_size=self.rng.choice([2, 3, 10]),
+            batch=self.rng.choice([1, 3, 10]),
+            wired=self.network.wire,
+            allowed=GUARDS,
+            skew=self._skew,
+        )
+        self.people = People(self.worlds)
+        self._hints: list[Ref] = []
+        self._told = 0
+        self._backups: list[tuple[Path, Any]] = []
+        self._busy = False
+        self.worlds.restart()
+
+    def _opened(self, path: Path) -> Store:
+        return Store.open(self._url or f"sqlite:///{path}", clock=self._connector_time, token=self._token)
+
+    def _connector_time(self) -> Any:
+        return self.clock() + self._skew
+
+    # ---- what happens
+
+    def run(self, steps: int) -> Outcome:
+        """Until so many steps have happened; then everybody rests, and what must hold is checked."""
+        try:
+            self.people.new_customer_writes("Ann", "ann@x.example", None, [], "hello", timedelta(0))
+            while self.out.steps < steps:
+                self._step()
+            self._rest()
+        except Exception as error:  # what is found is to be told with its seed
+            self.out.violation = f"{type(error).__name__}: {error}"
+            self.out.violation += f" [seed {self.out.seed}, step {self.out.steps}]"
+            raise
+        finally:
+            self.out.faults += self.network.happened
+            self.out.trace = self._digest.hexdigest()
+            self.worlds.store.close()
+        return self.out
+
+    def _step(self) -> None:
+        self.network.odds = self.rng.choice([0.0, 0.03, 0.15])
+        draw = self.rng.random()
+        if draw < 0.55:
+            self._deed()
+        elif draw < 0.65:
+            self._pass(timedelta(seconds=self.rng.choice([0, 1, 5, 60, 300, 5400])))
+        elif draw < 0.72:
+            self._webhooks()
+        elif draw < 0.95:
+            self._turn()
+        elif draw < 0.97:
+            self._dies()
+        elif draw < 0.98:
+            self._backup()
+        elif draw < 0.983:
+            self._restored()
+        elif draw < 0.99:
+            self._rest()
+        else:
+            self._syncs()
+
+    def _note(self, what: str) -> None:
+        self.out.steps += 1
+        self._digest.update(f"{self.clock().isoformat()} {what}\n".encode())
+
+    def _called(self, call: str) -> None:
+        """While a call is under way people go on working."""
+        self._note(call)
+        if self.network.chance(0.5):
+            self._deed()
+
+    def _deed(self) -> None:
+        name = self.rng.choice(sorted(DEEDS))
+        if self._busy and name == "hold_is_settled":
+            return
+        drawn = {key: self.rng.choice(values) for key, values in DEEDS[name].items()}
+        if name in ("contact_is_deleted", "contacts_are_merged") and self.rng.random() < 0.6:
+            return
+        self._note(f"{name} {drawn}")
+        self.out.deeds[name] += 1
+        getattr(self.people, name)(**drawn)
+        self._announce()
+
+    def _announce(self) -> None:
+        """The platform tells of its changes: some are lost, some come twice, and in any order."""
+        fresh = list(self.worlds.platform.records)[self._told :]
+        self._told = len(self.worlds.platform.records)
+        for ref in fresh:
+            fate = self.rng.random()
+            if fate < 0.3:
+                self.network.fault("webhook lost")
+                continue
+            self._hints.append(ref)
+            if fate < 0.4:
+                self.network.fault("webhook twice")
+                self._hints.append(ref)
+        if self.rng.random() < 0.3:
+            self.network.fault("webhooks out of order")
+            self.rng.shuffle(self._hints)
+
+    def _pass(self, time: timedelta) -> None:
+        self._note("time passes")
+        self.clock.sleep(time.total_seconds())
+
+    # ---- the connector at work, as its daemon works
+
+    def _webhooks(self) -> None:
+        hints, self._hints = self._hints[:10], self._hints[10:]
+        if hints:
+            self._note(f"webhooks {hints}")
+            self._work(lambda engine: engine.look_at(list(dict.fromkeys(hints)), Side.PLATFORM), turn=True)
+
+    def _turn(self) -> None:
+        self._note("turn")
+        self._work(lambda engine: None, turn=True)
+
+    def _syncs(self) -> None:
+        self._note("sync")
+        self._work(lambda engine: engine.sync(), turn=False)
+
+    def _work(self, work: Any, *, turn: bool) -> None:
+        """People may settle holds between two turns, not while the connector plans: the ledger refuses that."""
+        engine = self.worlds.engine
+        self._busy = True
+        try:
+            work(engine)
+            if turn:
+                self._round(engine)
+        except RemoteError:
+            self.network.fault("turn cut short")
+        finally:
+            self._busy = False
+
+    def _round(self, engine: Engine) -> None:
+        engine.begin()
+        streams = [(side, stream.name) for side, stream in engine.streams() if self.rng.random() < 0.7]
+        report = Report()
+        moved = bool(engine.round(streams, report)) or not streams
+        while moved and report.rounds < ROUNDS and not report.trouble:
+            moved = bool(engine.round([], report))
+
+    def _dies(self) -> None:
+        self._note("death")
+        self.network.fault("process killed")
+
+        def work(engine: Engine) -> None:
+            self._work(lambda _: engine.sync(), turn=False)
+
+        self.worlds.sync_killed(self.rng.randint(1, 60), work)
+
+    def _backup(self) -> None:
+        self._note("backup")
+        path = self._folder / f"{self.out.seed}-backup-{len(self._backups)}.db"
+        if self._url is None:
+            copy_store(self.worlds.store, path)
+            self._backups.append((path, None))
+
+    def _restored(self) -> None:
+        """The store is lost; an older copy takes its place, which takes longer than a sent message may stay invisible."""
+        if not self._backups or not self.worlds.marks_sends:
+            return
+        self._note("restore")
+        self.network.fault("older store restored")
+        path, _ = self.rng.choice(self._backups)
+        self.clock.sleep(LATE.total_seconds() + 60)
+        self.worlds.store.close()
+        fresh = self._folder / f"{self.out.seed}-restored-{self.out.steps}.db"
+        fresh.write_bytes(path.read_bytes())
+        self.worlds.store = self._opened(fresh)
+        self.worlds.ledger = self.worlds.store.at(self.worlds.connection)
+        self.worlds.restored = True
+        self.worlds.restart()
+        self.people.forgotten()
+
+    def _rest(self) -> None:
+        """Faults and people rest, the connector works until it is quiet, and the histories are judged."""
+        self._note("rest")
+        self.network.odds = 0.0
+        self.worlds.quiet()
+        check(self.worlds)
+        every_written_value_was_typed(self.worlds, self.people.typed)
+        self.people.lone_edits_stand()
+        check_history(self.worlds)
+        self.people.agreed_now()
+
+
+def simulate(seed: int, steps: int, folder: Path) -> Outcome:
+    """One world of so many steps. Raises AssertionError naming what is broken; the outcome tells the seed."""
+    return Simulation(seed, folder).run(steps)
+
+
+if __name__ == "__main__":
+    print(simulate(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])).trace)
