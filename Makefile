@@ -10,7 +10,10 @@ DEMO_salesforce := -m connector.sandbox.demo
 DEMO_odoo := tests/servers/odoo_demo.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench check format clean
+STEPS := 10000
+SEED := 1
+
+.PHONY: help demo test soak bench check format clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -20,6 +23,9 @@ demo: $(READY) ## both sides on this machine, people at work on them, the connec
 
 test: check ## lint, types, and all tests
 	@$(BIN)/pytest
+
+soak: $(READY) ## people, faults and the connector in virtual time; STEPS=100000 SEED=1, the same seed does the same
+	@$(BIN)/python tests/properties/soak.py --steps $(STEPS) --seed $(SEED)
 
 bench: $(READY) ## how fast messages get into a real Odoo, against a plain script on the same server; three minutes
 	@$(BIN)/python -m benchmarks.odoo_rate

@@ -11,7 +11,7 @@ import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -28,6 +28,8 @@ T = TypeVar("T")
 # At debug level urllib3 logs every address with its query string.
 logging.getLogger("urllib3").setLevel(logging.INFO)
 
+ASKING = (429, 503)
+"""Statuses whose Retry-After means the whole system (RFC 9110, 10.2.3; RFC 6585, 4)."""
 LONGEST_WAIT = 60.0
 """Seconds an adapter waits inside a call; when a system asks for more, the error goes up and the schedule waits."""
 
@@ -35,15 +37,18 @@ LONGEST_WAIT = 60.0
 class Session(requests.Session):
     """A session whose every call has a time-out. `calls` counts the requests that were put on the wire.
 
-    `connect` and `read` are seconds; `ca` is a file with the certificate authorities to trust, None for the public ones.
+    `clock` answers an aware time; `connect` and `read` are seconds; `ca` is a file with the certificate authorities to trust,
+    None for the public ones. A system that asks for time (Retry-After) gets it from every call: until then none goes out.
     Redirects are refused: followed, they turn a POST into a GET and a maintenance page into an answer.
     """
 
-    def __init__(self, *, connect: float = 10, read: float = 60, ca: str | None = None) -> None:
+    def __init__(
+        self, clock: Callable[[], datetime], *, connect: float = 10, read: float = 60, ca: str | None = None
+    ) -> None:
         super().__init__()
         self.max_redirects = 0
         self.auth = _unchanged
-        self._transport = _Transport((connect, read), ca)
+        self._transport = _Transport(clock, (connect, read), ca)
         self.mount("https://", self._transport)
         self.mount("http://", self._transport)
 
@@ -52,9 +57,19 @@ class Session(requests.Session):
         return self._transport.calls
 
 
+class Resting(requests.RequestException):
+    """The system asked for time; this call did not go out. `seconds` are still to wait."""
+
+    def __init__(self, seconds: float, request: requests.PreparedRequest) -> None:
+        super().__init__("the system asked for time", request=request)
+        self.seconds = seconds
+
+
 class _Transport(HTTPAdapter):
-    def __init__(self, timeouts: tuple[float, float], ca: str | None) -> None:
+    def __init__(self, clock: Callable[[], datetime], timeouts: tuple[float, float], ca: str | None) -> None:
         super().__init__()
+        self._clock = clock
+        self._until: datetime | None = None
         self._timeouts = timeouts
         self._ca = ca
         # Two threads share one session; an unlocked `calls += 1` of both would count one call.
@@ -63,11 +78,21 @@ class _Transport(HTTPAdapter):
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
         with self._lock:
+            # Two threads: one call is told to come back in a minute; the other, to the same system, is just about to go out. It
+            # would be refused as well, and some systems then lengthen the minute.
+            rest = (self._until - self._clock()).total_seconds() if self._until else 0
+            if rest > 0:
+                raise Resting(rest, request)
             self.calls += 1
         options["timeout"] = options.get("timeout") or self._timeouts
         # The file named in the config wins over REQUESTS_CA_BUNDLE, which requests would prefer to session.verify.
         options["verify"] = self._ca or options.get("verify", True)
-        return super().send(request, *args, **options)
+        response = super().send(request, *args, **options)
+        asked = retry_after(response) if response.status_code in ASKING else None
+        if asked:
+            with self._lock:
+                self._until = self._clock() + timedelta(seconds=asked)
+        return response
 
 
 def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -79,6 +104,8 @@ def failure(system: str, error: requests.RequestException) -> RemoteError:
     """What a failed exchange means. Raise the result `from None`: the original text quotes the address."""
     host = urlsplit((error.request.url if error.request else "") or "").netloc or "the server"
     name = type(error).__name__
+    if isinstance(error, Resting):
+        return Transient(system, name, f"{host} asked for time.", retry_after=error.seconds)
     if isinstance(error, requests.TooManyRedirects):
         return Unreadable(
             system,
@@ -112,7 +139,7 @@ def read_json(system: str, response: requests.Response) -> Any:
         return None
     status, kind = str(response.status_code), response.headers.get("Content-Type", "no content type")
     try:
-        return _whole(response.json(), response.content)
+        return whole(response.json(), response.content)
     except RecursionError:
         raise Unreadable(system, status, "the answer is nested too deeply.", certain=False) from None
     except ValueError:
@@ -128,7 +155,7 @@ def read_json(system: str, response: requests.Response) -> Any:
     )
 
 
-def _whole(body: Any, content: bytes) -> Any:
+def whole(body: Any, content: bytes) -> Any:
     """The answer with U+FFFD for each half of a surrogate pair: JSON can spell one, no store or address can hold it."""
     if b"\\ud" not in content.lower():
         return body

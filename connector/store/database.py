@@ -116,7 +116,7 @@ def migrate(engine: Engine) -> None:
 def transaction(engine: Engine, *, writes: bool) -> Iterator[Connection]:
     """Commits at the end, rolls back on any error. Database errors come out as StoreError, without the row's values."""
     try:
-        with engine.execution_options(**_options(engine, writes)).begin() as db:
+        with engine.connect().execution_options(**_options(engine, writes)) as db, db.begin():
             yield db
     except IntegrityError as error:
         raise StoreError(
@@ -206,6 +206,8 @@ class Scoped:
 
     def _in_chunks(self, values: Iterable[Ref | str], query: Callable[[list[str]], Executable]) -> list[RowMapping]:
         """All pieces are read in one transaction, so that they show the same moment."""
+        wanted = sorted({str(value) for value in values})
+        if not wanted:
+            return []
         with self._reading() as db:
-            pieces = chunks(sorted({str(value) for value in values}))
-            return [row for some in pieces for row in db.execute(query(some)).mappings()]
+            return [row for some in chunks(wanted) for row in db.execute(query(some)).mappings()]

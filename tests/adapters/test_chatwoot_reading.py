@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -42,7 +43,7 @@ def serve(rows: list[dict[str, Any]]) -> None:
 
 
 def reader() -> Reader:
-    return Reader(Client(URL, 3, "token", sleep=lambda _seconds: None))
+    return Reader(Client(URL, 3, "token", lambda _seconds: None, partial(datetime.now, UTC)))
 
 
 @settings(max_examples=15, deadline=None)

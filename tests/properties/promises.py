@@ -8,7 +8,7 @@ from memory_world import CRM_OBJECTS, Worlds
 from connector.mapping.compiled import FieldRule
 from connector.mapping.lenses import is_blank
 from connector.mapping.model import Blank, Direction, Rule
-from connector.model import HoldType, IntentState, Kind, Life, Link, Op, Ref, Side, State, Value
+from connector.model import Fact, HoldType, IntentState, Kind, Life, Link, Op, Ref, Side, State, Value
 from connector.sync import audit
 
 
@@ -47,13 +47,19 @@ def synced_messages_have_one_record_with_their_text(worlds: Worlds) -> None:
         if fact.state is State.SYNCED:
             assert records == [linked[ref]], f"{ref} should be one record, linked as {linked.get(ref)}: {records}"
             shown = tasks[records[0]]
-            # A reply that was deleted before anybody read it back shows what was sent.
-            text = fact.fields.get("text", worlds.fields(ref).get("text"))
-            assert shown["Description"] == str(text).strip()
+            assert shown["Description"] in texts(worlds, fact), f"{ref}: {shown}"
             deleted = fact.fields.get("deleted") or fact.life is not Life.LIVE
             assert (shown.get("State") == "[deleted]") == bool(deleted), f"{ref}: {shown}"
         elif fact.state in (State.FILTERED, State.HELD) and not worlds.restored:
             assert not records, f"{ref} is {fact.state}, but has {records}"
+
+
+def texts(worlds: Worlds, fact: Fact) -> list[str]:
+    """What the record of a message may show: its text; of a reply of ours that was edited or deleted before anybody read it
+    back, also what was sent."""
+    history = worlds.platform.records[fact.ref].history
+    sent = [history[0].fields.get("text")] if fact.token and not fact.edited else []
+    return [str(text).strip() for text in [fact.fields.get("text", history[-1].fields.get("text")), *sent]]
 
 
 def no_key_is_held_twice(worlds: Worlds) -> None:
@@ -124,9 +130,16 @@ def both_sides_agree_or_a_person_is_asked(worlds: Worlds) -> None:
             for rule in worlds.mapping.kind(kind).fields:  # type: ignore[union-attr]
                 if rule.direction is not Direction.BOTH or (link.platform, rule.name) in asked | settled:
                     continue
-                if personas[link.crm] > 1 and rule.crm in ("Email", "Phone"):
+                if rule.crm in ("Email", "Phone") and (personas[link.crm] > 1 or taken(worlds, rule, link)):
                     continue
                 assert agree(worlds, rule, link), disagreement(worlds, rule, link)
+
+
+def taken(worlds: Worlds, rule: FieldRule, link: Link) -> bool:
+    """Whether the platform, which allows the value once, shows it on somebody else."""
+    _, crm = shown(worlds, rule, link)
+    others = worlds.live(Side.PLATFORM, "person")
+    return any(same(rule, fields.get(rule.platform), crm) for ref, fields in others.items() if ref != link.platform)
 
 
 def agree(worlds: Worlds, rule: FieldRule, link: Link) -> bool:

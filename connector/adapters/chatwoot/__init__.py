@@ -78,7 +78,7 @@ class Chatwoot:
         sleep: Callable[[float], None],
         page_rows: int = 500,
     ) -> None:
-        self._client = Client(url, account, token, sleep)
+        self._client = Client(url, account, token, sleep, clock)
         self._reader = Reader(self._client)
         self._writer = Writer(self._reader)
         self._webhook_secret = webhook_secret

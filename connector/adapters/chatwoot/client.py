@@ -27,16 +27,18 @@ PERMISSION = (
 
 
 class Client:
-    """JSON calls below `/api/v1/accounts/<account>`. `url` is the installation's address, `sleep` takes seconds.
+    """JSON calls below `/api/v1/accounts/<account>`. `url` is the installation's address, `sleep` takes seconds, `clock` answers an aware time.
 
     All calls raise RemoteError; `certain` says whether a write surely had no effect.
     """
 
-    def __init__(self, url: str, account: int, token: str, sleep: Callable[[float], None]) -> None:
+    def __init__(
+        self, url: str, account: int, token: str, sleep: Callable[[float], None], clock: Callable[[], datetime]
+    ) -> None:
         self.url = url.rstrip("/")
         self.account = account
         self._base = f"{self.url}/api/v1/accounts/{account}"
-        self._session = Session()
+        self._session = Session(clock)
         # The hyphen form: proxies drop header names with underscores (nginx does by default).
         self._session.headers["Api-Access-Token"] = token
         self._retry = Retry(sleep)
@@ -103,7 +105,7 @@ def refusal(response: requests.Response) -> RemoteError:
     code = str(status)
     try:
         body = response.json()
-    except requests.exceptions.JSONDecodeError:
+    except (ValueError, RecursionError):
         body = None
     said = _said(body)
     if status == 429:

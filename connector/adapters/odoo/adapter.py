@@ -72,7 +72,7 @@ class Odoo(Mute):
         ca: str | None = None,
         transport: Name | None = None,
     ) -> None:
-        self._session = http.Session(read=READ_TIMEOUT, ca=ca)
+        self._session = http.Session(clock, read=READ_TIMEOUT, ca=ca)
         self._door = Door(url, database, login, secret, self._session)
         self._client = Client(self._door, sleep, transport)
         self._schema = Schema(self._client, reads, clock=clock)

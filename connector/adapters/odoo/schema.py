@@ -196,7 +196,7 @@ class Schema:
             # JSON-2 says that it is not found, JSON-RPC that the user is wrong to ask.
             way_out = "Install the app that brings it, or correct the mapping."
             raise SchemaDrift(SYSTEM, error.code, f"there is no model {model}.", way_out) from None
-        if not isinstance(told, dict):
+        if not isinstance(told, dict) or not all(isinstance(one, dict) and "type" in one for one in told.values()):
             raise SchemaDrift(SYSTEM, "fields_get", f"the description of {model} is not readable.")
         return told
 

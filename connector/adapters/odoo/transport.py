@@ -235,7 +235,7 @@ def _error(response: requests.Response) -> Row | None:
     """The error object of a JSON-2 answer, None where a proxy or a page answered instead."""
     try:
         body = response.json()
-    except requests.JSONDecodeError:
+    except (ValueError, RecursionError):
         return None
     return body if isinstance(body, dict) and "name" in body else None
 

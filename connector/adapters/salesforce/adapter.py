@@ -69,7 +69,7 @@ class Salesforce(Mute):
         ca: str | None = None,
         vault: Vault | None = None,
     ) -> None:
-        self._session = http.Session(read=READ_TIMEOUT, ca=ca)
+        self._session = http.Session(clock, read=READ_TIMEOUT, ca=ca)
         tokens = Tokens(url, auth, self._session, clock=clock, vault=vault)
         self._client = Client(tokens, self._session, api_version=api_version, sleep=sleep)
         self._schema = Schema(self._client, reads, clock=clock)

@@ -168,13 +168,15 @@ class Client:
             body = http.read_json(SYSTEM, self._seen.response)
         except requests.RequestException as error:
             raise http.failure(SYSTEM, error) from None
-        except TypeError:
-            # simple-salesforce takes the length of the parsed body, which a bare number or null does not have.
+        except (TypeError, ValueError, RecursionError):
+            # simple-salesforce takes the length of the parsed body, which a bare number or null does not have; a body may
+            # also be nested deeper, or hold a longer number, than Python reads.
             raise Unreadable(SYSTEM, "answer", "the answer is neither an object nor a list.", certain=False) from None
         except SalesforceError as error:
             failed = error.content
         response: requests.Response = self._seen.response
         status = response.status_code
+        body = http.whole(body, response.content)
         answer = Answer(status, body, http.server_time(response), response.headers.get("Last-Modified"))
         if failed is None or status == 304:
             return answer, None

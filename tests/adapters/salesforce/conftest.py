@@ -59,6 +59,10 @@ class Org:
         self.clock = Clock()
         self.naps: list[float] = []
 
+    def nap(self, seconds: float) -> None:
+        self.naps.append(seconds)
+        self.clock.now += timedelta(seconds=seconds)
+
     def stop(self) -> None:
         self._child.terminate()
         self._child.communicate(timeout=30)
@@ -114,7 +118,7 @@ class Org:
     def adapter(self, auth=None, reads=None, **options) -> Salesforce:
         options.setdefault("ca", self.ca)
         return Salesforce(
-            self.url, auth or self.credentials, reads or READS, clock=self.clock, sleep=self.naps.append, **options
+            self.url, auth or self.credentials, reads or READS, clock=self.clock, sleep=self.nap, **options
         )
 
 
