@@ -76,6 +76,9 @@ class Withheld:
                 back.append(action)
                 if case:
                     self.cases[code].append(case)
+        # The other side's half of a pair waits with it: the pair stays news, and nothing is written to news.
+        waiting, taken = {action.subject for action in back}, {id(action) for action in back}
+        back += [one for one in entries.intents if one.subject in waiting and id(one) not in taken]
         self.back |= {action.unique for action in back}
         return _without(entries, back) if back else entries
 

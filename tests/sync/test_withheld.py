@@ -110,6 +110,23 @@ def test_a_value_that_is_taken_back_again_and_again_is_not_written_once_more(tim
     assert (left(entries), list(refusals)) == (["u1"], []) if leaves else ([], ["flip_flop"])
 
 
+def test_the_other_half_of_a_pair_waits_with_it():
+    written = {ref("Contact", 1): [{"City": "Delft"}] * FLIPS}
+    other = Action(
+        "p1",
+        Op.UPSERT,
+        Side.PLATFORM,
+        Kind.PERSON,
+        "person",
+        {"phone": "1"},
+        ref("person", 1),
+        ref("person", 1),
+        ref("person", 1),
+    )
+    entries, refusals = sift([update(City="Delft"), other, update(2, City="Delft")], written=written)
+    assert (left(entries), len(refusals["flip_flop"].examples)) == (["u2"], 1)
+
+
 def test_a_count_that_grows_is_no_flip_flop():
     written = {ref("Contact", 1): [{"Count": n} for n in range(50)]}
     assert left(sift([update(Count=51)], written=written)[0]) == ["u1"]
