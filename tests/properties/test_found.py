@@ -1,0 +1,151 @@
+"""Faults that the simulation has found, each as the shortest story that shows it; and a store that is older than the world."""
+
+import itertools
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from history import check_history
+from memory_world import LATE, Clock, Worlds, copy_store
+from promises import check
+
+from connector.adapters.memory import Fault
+from connector.errors import Rejected
+from connector.model import HoldType, Kind, Ref, Side
+from connector.store.store import Store
+
+RUNS = itertools.count()
+
+
+@pytest.fixture
+def worlds(store: Store, clock: Clock) -> Worlds:
+    return Worlds(store, f"found{next(RUNS)}", clock)
+
+
+def customer(worlds: Worlds, number: int, **fields: object) -> tuple[Ref, Ref]:
+    """A person and her conversation, with one message."""
+    keys = {"name": "Ann", "identity_keys": [f"instagram:{number}"]}
+    person = worlds.platform.add("person", keys | fields)
+    identity = {"network": "instagram", "user_id": str(number), "handle": f"ann{number}"}
+    worlds.platform.add("identity", identity, id_=f"instagram:{number}", parent=person)
+    conversation = worlds.platform.add("conversation", {"network": "instagram", "status": "open"}, parent=person)
+    message = {"direction": "inbound", "text": "hello", "sent_at": "2026-03-02T09:00:00Z"}
+    worlds.platform.add("message", message, parent=conversation)
+    return person, conversation
+
+
+def one_contact_of(worlds: Worlds, *persons: Ref) -> Ref:
+    """What people do about doubles: they merge the contacts."""
+    contacts = {link.platform: link.crm for link in worlds.links(Kind.PERSON)}
+    winner = contacts[persons[0]]
+    for person in persons[1:]:
+        worlds.crm.merge(contacts[person], winner)
+    worlds.quiet()
+    return winner
+
+
+def test_two_personas_of_a_contact_that_have_news_at_once_are_both_written(worlds: Worlds) -> None:
+    (first, _), (second, _) = customer(worlds, 1), customer(worlds, 2)
+    worlds.quiet()
+    contact = one_contact_of(worlds, first, second)
+    worlds.platform.person_edits(first, {"tags": ["late"]})
+    worlds.platform.person_edits(second, {"tags": ["vip"]})
+    worlds.crm.person_edits(contact, {"Rating": "gold"})
+    worlds.quiet()
+    check(worlds)
+    assert worlds.fields(contact)["Labels"] == "late;vip"
+    assert [worlds.fields(one)["attributes.tier"] for one in (first, second)] == ["gold", "gold"]
+
+
+def a_refused_write_on(worlds: Worlds, person: Ref, contact: Ref) -> None:
+    """The platform has the phone number on somebody else, which the plan cannot know."""
+    worlds.platform.refuse = lambda write: (
+        Rejected("platform", "TAKEN", "it is taken") if write.target == person else None
+    )
+    worlds.crm.person_edits(contact, {"City": "Delft"})
+    worlds.quiet()
+    assert [hold.subject for hold in worlds.ledger.open_holds(type=HoldType.REFUSED)] == [person]
+
+
+def test_a_refused_write_of_one_persona_does_not_keep_the_others_from_their_contact(worlds: Worlds) -> None:
+    (first, _), (second, _) = customer(worlds, 1), customer(worlds, 2)
+    worlds.quiet()
+    contact = one_contact_of(worlds, first, second)
+    a_refused_write_on(worlds, first, contact)
+    worlds.crm.person_edits(contact, {"Rating": "gold"})
+    worlds.platform.person_edits(second, {"company": "Acme"})
+    worlds.quiet()
+    assert worlds.fields(contact)["Company"] == "Acme"
+    assert worlds.fields(second)["attributes.tier"] == "gold"
+
+
+def test_a_conversation_does_not_wait_for_a_contact_that_nobody_makes(worlds: Worlds) -> None:
+    person, conversation = customer(worlds, 1)
+    worlds.quiet()
+    (contact,) = worlds.live(Side.CRM, "Contact")
+    a_refused_write_on(worlds, person, contact)
+    worlds.crm.delete(contact)
+    worlds.platform.person_edits(conversation, {"status": "resolved"})
+    worlds.quiet()
+    assert worlds.ledger.open_holds(type=HoldType.IDENTITY)
+
+
+def test_a_merged_contact_that_never_had_a_value_gets_the_one_of_the_platform(worlds: Worlds) -> None:
+    person, _ = customer(worlds, 1, company="Acme")
+    worlds.quiet()
+    (loser,) = worlds.live(Side.CRM, "Contact")
+    winner = worlds.crm.add("Contact", {"Name": "Ann"})
+    worlds.crm.merge(loser, winner)
+    worlds.quiet()
+    check(worlds)
+    assert worlds.fields(winner)["Company"] == "Acme"
+    assert worlds.fields(person)["company"] == "Acme"
+
+
+@pytest.mark.parametrize("moment", ["before the reply", "when it was planned", "when its answer was lost"])
+def test_a_restored_store_sends_nothing_twice(moment: str, worlds: Worlds, tmp_path: Path) -> None:
+    customer(worlds, 1)
+    worlds.quiet()
+    (thread,) = worlds.live(Side.CRM, "Thread")
+    worlds = worlds.twin(tmp_path)
+    backup = tmp_path / "backup.db"
+    if moment == "before the reply":
+        copy_store(worlds.store, backup)
+    worlds.crm.add("Outbound", {"Thread": thread.id, "Body": "it is on its way", "Status": "Queued"})
+    if moment == "when it was planned":
+        worlds.platform.fail("send", Fault.UNREACHABLE)
+    if moment == "when its answer was lost":
+        worlds.platform.fail("send", Fault.LOST_ANSWER)
+    # The CRM is never told, so that the record still asks for it.
+    worlds.crm.fail("upsert", *[Fault.UNREACHABLE] * 9)
+    worlds.engine.sync()
+    if moment != "before the reply":
+        copy_store(worlds.store, backup)
+    worlds.clock.sleep(60)
+    worlds.engine.sync()
+    assert [one.text for one in worlds.platform.network_receives] == ["it is on its way"]
+
+    worlds.store.close()
+    worlds.clock.sleep(LATE.total_seconds() + 60)
+    worlds.open(backup)
+    worlds.restored = True
+    worlds.quiet()
+    check(worlds)
+    check_history(worlds)
+    assert [one.text for one in worlds.platform.network_receives] == ["it is on its way"]
+    (reply,) = worlds.live(Side.CRM, "Outbound")
+    assert worlds.fields(reply)["Status"] == "Sent"
+
+
+def test_a_reply_that_the_platform_could_not_take_for_a_day_is_asked_about(worlds: Worlds) -> None:
+    customer(worlds, 1)
+    worlds.quiet()
+    (thread,) = worlds.live(Side.CRM, "Thread")
+    worlds.crm.add("Outbound", {"Thread": thread.id, "Body": "are you still there?", "Status": "Queued"})
+    worlds.platform.fail("send", *[Fault.UNREACHABLE] * 99)
+    worlds.engine.sync()
+    worlds.platform._faults.clear()
+    worlds.clock.sleep(timedelta(hours=25).total_seconds())
+    report = worlds.engine.sync()
+    assert [one.code for one in report.withheld] == ["old_replies"]
+    assert worlds.platform.network_receives == []
