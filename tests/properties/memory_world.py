@@ -80,6 +80,8 @@ class Effects:
 
     count: int = 0
     fatal: int | None = None
+    commits: Callable[[], None] = lambda: None
+    """Told of each commit."""
 
     def happen(self) -> None:
         self.count += 1
@@ -106,6 +108,7 @@ class Gateway:
     def _commits(self, connection: Connection) -> None:
         if connection.info["changed"]:
             self.effects.happen()
+            self.effects.commits()
 
     @staticmethod
     def of(store: Store) -> "Gateway":
@@ -193,6 +196,7 @@ class Worlds:
     """The store is an older copy: what people decided since is not known to it, nor what was sent."""
     wired: Callable[[Any], Any] = lambda adapter: adapter
     """Puts something between the engine and an adapter."""
+    commits: Callable[[], None] = lambda: None
     effects: Effects = field(default_factory=Effects)
 
     def __post_init__(self) -> None:
@@ -234,13 +238,13 @@ class Worlds:
         )
 
     def restart(self) -> None:
-        self.effects = Effects()
+        self.effects = Effects(commits=self.commits)
         self.engine = self.new_engine()
 
     def sync_killed(self, at: int, work: Callable[[Engine], Any] = Engine.sync) -> bool:
         """Sync (or other work) with a process that dies at its `at`-th effect; a new one stands ready. False: it was done
         before."""
-        self.effects = Effects(fatal=at)
+        self.effects = Effects(fatal=at, commits=self.commits)
         self.engine = self.new_engine()
         try:
             work(self.engine)

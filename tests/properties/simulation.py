@@ -1,7 +1,7 @@
 """Two systems, their people, the network and the connector in virtual time, all drawn from one seed: the same seed does the
 same, and `trace` proves it. What must hold is checked from outside, on the histories of both systems.
 
-A step is one thing that happens: a person's deed, a call, a webhook, a turn of the connector, its death.
+A step is one thing that happens: a person's deed, a call, a commit of the store, a webhook, a turn of the connector, its death.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from connector.store.store import Store
 from connector.sync.engine import Engine, Report
 from connector.sync.guards import GUARDS
 
-EPISODE = 500
+EPISODE = 800
 """Steps of one world: long enough for a history, short enough that its lists stay small."""
 ROUNDS = 20
 """Of one turn, as in the daemon."""
@@ -68,12 +68,16 @@ class Simulation:
             wired=self.network.wire,
             allowed=GUARDS,
             skew=self._skew,
+            commits=lambda: self._note("commit"),
         )
+        if self._skew:
+            self.network.fault("clock of the connector is wrong")
         self.people = People(self.worlds)
         self._hints: list[Ref] = []
         self._told = 0
         self._backups: list[tuple[Path, Any]] = []
         self._busy = False
+        self._last = self.clock()
         self.worlds.restart()
 
     def _opened(self, path: Path) -> Store:
@@ -128,6 +132,7 @@ class Simulation:
         """While a call is under way people go on working."""
         self._note(call)
         if self.network.chance(0.5):
+            self.network.fault("people work during a call")
             self._deed()
 
     def _deed(self) -> None:
@@ -138,6 +143,9 @@ class Simulation:
         if name in ("contact_is_deleted", "contacts_are_merged") and self.rng.random() < 0.6:
             return
         self._note(f"{name} {drawn}")
+        if self.clock() == self._last:
+            self.network.fault("two deeds at one time")
+        self._last = self.clock()
         self.out.deeds[name] += 1
         getattr(self.people, name)(**drawn)
         self._announce()
