@@ -19,7 +19,7 @@ from connector.adapters.memory import PLATFORM_OBJECTS, MemoryAdapter, MemorySys
 from connector.adapters.memory_system import Record, Version
 from connector.mapping.compiled import Compiled, Context, compile_mapping
 from connector.mapping.load import load_mapping
-from connector.model import Fact, Fields, Kind, Life, Link, Observed, Ref, Side
+from connector.model import Fact, Fields, IntentState, Kind, Life, Link, Observed, Ref, Side
 from connector.store.store import Ledger, Store
 from connector.sync.engine import Engine
 
@@ -122,10 +122,11 @@ GATEWAYS: WeakKeyDictionary[Store, Gateway] = WeakKeyDictionary()
 
 
 class Watched:
-    """An adapter whose calls are counted as effects before they are made."""
+    """An adapter whose calls are counted as effects before they are made, and whose writes are looked up in the journal: none
+    leaves without an intent that is committed as being sent."""
 
-    def __init__(self, adapter: Any, effects: Effects) -> None:
-        self._adapter, self._effects = adapter, effects
+    def __init__(self, adapter: Any, effects: Effects, ledger: Ledger) -> None:
+        self._adapter, self._effects, self._ledger = adapter, effects, ledger
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._adapter, name)
@@ -134,6 +135,12 @@ class Watched:
 
         def effect(*args: Any, **named: Any) -> Any:
             self._effects.happen()
+            if name in ("upsert", "remove", "send"):
+                flying = [one for one in self._ledger.in_flight() if one.state is IntentState.SENDING]
+                if name == "send":
+                    assert args[1] in {one.token for one in flying}, "a reply leaves without an intent"
+                else:
+                    assert len(flying) >= len(args[0]), "writes leave without an intent"
             return found(*args, **named)
 
         return effect
@@ -222,7 +229,7 @@ class Worlds:
                 reads_back=self.reads_back,
                 marks_sends=self.marks_sends,
             )
-            return Watched(self.wired(made), self.effects)
+            return Watched(self.wired(made), self.effects, self.store.at(self.connection))
 
         Gateway.of(self.store).effects = self.effects
         return Engine(

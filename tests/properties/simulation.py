@@ -46,11 +46,10 @@ class Outcome:
 
 
 class Simulation:
-    def __init__(self, seed: int, folder: Path, url: str | None = None) -> None:
+    def __init__(self, seed: int, folder: Path) -> None:
         self.rng = random.Random(seed)
         self.out = Outcome(seed)
         self._folder = folder
-        self._url = url
         self._digest = hashlib.sha256()
         self.clock = Clock(START + timedelta(seconds=self.rng.randint(0, 86_400)))
         self.network = Network(self.rng, self._called)
@@ -75,13 +74,13 @@ class Simulation:
         self.people = People(self.worlds)
         self._hints: list[Ref] = []
         self._told = 0
-        self._backups: list[tuple[Path, Any]] = []
+        self._backups: list[Path] = []
         self._busy = False
         self._last = self.clock()
         self.worlds.restart()
 
     def _opened(self, path: Path) -> Store:
-        return Store.open(self._url or f"sqlite:///{path}", clock=self._connector_time, token=self._token)
+        return Store.open(f"sqlite:///{path}", clock=self._connector_time, token=self._token)
 
     def _connector_time(self) -> Any:
         return self.clock() + self._skew
@@ -220,9 +219,8 @@ class Simulation:
     def _backup(self) -> None:
         self._note("backup")
         path = self._folder / f"{self.out.seed}-backup-{len(self._backups)}.db"
-        if self._url is None:
-            copy_store(self.worlds.store, path)
-            self._backups.append((path, None))
+        copy_store(self.worlds.store, path)
+        self._backups.append(path)
 
     def _restored(self) -> None:
         """The store is lost; an older copy takes its place, which takes longer than a sent message may stay invisible."""
@@ -230,7 +228,7 @@ class Simulation:
             return
         self._note("restore")
         self.network.fault("older store restored")
-        path, _ = self.rng.choice(self._backups)
+        path = self.rng.choice(self._backups)
         self.clock.sleep(LATE.total_seconds() + 60)
         self.worlds.store.close()
         fresh = self._folder / f"{self.out.seed}-restored-{self.out.steps}.db"
