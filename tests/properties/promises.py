@@ -47,7 +47,8 @@ def synced_messages_have_one_record_with_their_text(worlds: Worlds) -> None:
         if fact.state is State.SYNCED:
             assert records == [linked[ref]], f"{ref} should be one record, linked as {linked.get(ref)}: {records}"
             shown = tasks[records[0]]
-            assert shown["Description"] in texts(worlds, fact), f"{ref}: {shown}"
+            # An older store does not know of an edit that was synced and has been taken back since.
+            assert worlds.restored or shown["Description"] in texts(worlds, fact), f"{ref}: {shown}"
             deleted = fact.fields.get("deleted") or fact.life is not Life.LIVE
             assert (shown.get("State") == "[deleted]") == bool(deleted), f"{ref}: {shown}"
         elif fact.state in (State.FILTERED, State.HELD) and not worlds.restored:
@@ -116,11 +117,10 @@ def replies_left_exactly_once_and_in_order(worlds: Worlds) -> None:
 def both_sides_agree_or_a_person_is_asked(worlds: Worlds) -> None:
     asked = {(hold.subject, hold.field) for hold in worlds.ledger.open_holds(type=HoldType.CONFLICT)}
     refused = {hold.subject for hold in worlds.ledger.open_holds(type=HoldType.REFUSED)}
-    settled = {
-        (hold.subject, hold.field)
-        for hold in worlds.ledger.settled_holds(worlds.platform.records)
-        if hold.type is HoldType.CONFLICT
-    }
+    over = worlds.ledger.settled_holds(worlds.platform.records)
+    settled = {(hold.subject, hold.field) for hold in over if hold.type is HoldType.CONFLICT}
+    # A person has given the write up, so both sides stay as they are.
+    refused |= {hold.subject for hold in over if hold.type is HoldType.REFUSED and hold.choice == "drop"}
     for kind in (Kind.PERSON, Kind.CONVERSATION):
         links = [link for link in worlds.links(kind) if link.active]
         personas = Counter(link.crm for link in links)
