@@ -41,6 +41,9 @@ LINKED = [
     ("null and empty are both blank", None, "", "", None, KEEP),
     ("false is a value, not a blank", False, True, True, True, TO_CRM),
     ("zero is a value, not a blank", 0, 1, 1, 1, TO_CRM),
+    ("another record took the CRM record's place, and is blank there", "a", None, "a", ABSENT, TO_CRM),
+    ("another record took the CRM record's place, and does not show it", "a", ABSENT, "a", ABSENT, KEEP),
+    ("another record took the CRM record's place, with a value of its own", "a", "b", "a", ABSENT, TO_PLATFORM),
 ]
 FIRST = [
     ("both show the same", "a", "a", SAME),
