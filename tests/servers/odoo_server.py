@@ -29,6 +29,7 @@ PEOPLE = (
     ("Sam Visser", SAM, SAM),
 )
 GROUPS = ("base.group_user", "base.group_partner_manager", "sales_team.group_sale_salesman")
+STAFFED = "staffed"
 START = 90.0
 """Seconds in which a server has to answer; it takes two."""
 
@@ -172,18 +173,17 @@ class Servers:
             shutil.chown(self._folder / "database", "pgserver", "pgserver")
         self._databases = Databases(self._folder / "database")
         self._count = 0
+        self._keys: dict[str, str] = {}
 
     @contextmanager
     def running(self) -> Iterator[Odoo]:
         """A server on a fresh database with a bot, until the block ends."""
+        if not self._keys:
+            self._keys = self._make_people()
         self._count += 1
         name, port = f"work{self._count}", _free_port()
-        files = self._folder / name
-        shutil.copytree(self.installed.files, files)
-        (files / "filestore" / self.installed.base).rename(files / "filestore" / name)
-        self._databases.copy(self.installed.base, name)
+        files = self._copy(STAFFED, self._folder / STAFFED, name)
         config = _config(self.installed, files, self._databases, self._folder / f"{name}.conf", port)
-        keys = self._make_people(config, name)
         log = (self._folder / f"{name}.log").open("wb")
         command = [*_command(self.installed, "server", config, name), "--no-database-list"]
         process = subprocess.Popen(
@@ -191,7 +191,7 @@ class Servers:
         )
         try:
             uri = self._databases.uri.replace("/postgres?", f"/{name}?")
-            odoo = Odoo(f"http://127.0.0.1:{port}", name, self.installed.version, keys, uri)
+            odoo = Odoo(f"http://127.0.0.1:{port}", name, self.installed.version, dict(self._keys), uri)
             _wait_until_it_answers(odoo, process, Path(log.name))
             yield odoo
         finally:
@@ -204,9 +204,20 @@ class Servers:
         self._databases.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _make_people(self, config: Path, name: str) -> dict[str, str]:
-        """The connector's restricted user and two salespeople, with API keys as they make them in their preferences, without
-        the browser. Answers the key of each login; a key is checked in a hundredth of the time of a password."""
+    def _copy(self, source: str, files: Path, name: str) -> Path:
+        """A database and its files under another name; answers where these lie."""
+        target = self._folder / name
+        shutil.copytree(files, target)
+        (target / "filestore" / source).rename(target / "filestore" / name)
+        self._databases.copy(source, name)
+        return target
+
+    def _make_people(self) -> dict[str, str]:
+        """What all databases are copied from: the prepared one with the connector's restricted user and two salespeople, with
+        API keys as they make them in their preferences, without the browser. Answers the key of each login; a key is checked
+        in a hundredth of the time of a password."""
+        files = self._copy(self.installed.base, self.installed.files, STAFFED)
+        config = _config(self.installed, files, self._databases, self._folder / f"{STAFFED}.conf", port=0)
         old = self.installed.version in OLD
         field, until = ("groups_id", "") if old else ("group_ids", ", datetime.now() + timedelta(days=1)")
         script = f"""
@@ -220,7 +231,7 @@ for user in people:
     print('KEY', user.login, env['res.users.apikeys'].with_user(user)._generate('rpc', 'tests'{until}))
 env.cr.commit()
 """
-        command = [*_command(self.installed, "shell", config, name), "--no-http"]
+        command = [*_command(self.installed, "shell", config, STAFFED), "--no-http"]
         done = subprocess.run(
             command,
             env=self.installed.environment,
