@@ -175,7 +175,7 @@ class Outbox:
         if fields is None:
             self._ledger.drop(intent.id, "its author took it back before it was sent")
             return
-        if self._clock() - (intent.planned_at or self._clock()) > OLD:
+        if self._clock() - (intent.planned_at or self._clock()) > OLD and not self._is_wanted_again(intent):
             # Two actors: the platform cannot be reached for days; a colleague has long called the customer. Whether this still
             # goes out is asked like of any old reply.
             self._landing.anew([intent], "it has waited too long to be sent unasked; decided anew")
@@ -197,13 +197,23 @@ class Outbox:
         self._landing.settle([Landed(intent, receipt, fields)])
         report.done[action.side] += 1
 
+    def _is_wanted_again(self, intent: Intent) -> bool:
+        """Whether a person was asked about this reply and said that it shall be sent again."""
+        holds = self._ledger.settled_holds([intent.action.source])
+        return any(hold.intent == intent.id and hold.choice == "again" for hold in holds)
+
     def _as_asked(self, intent: Intent) -> Fields | None:
         """What the reply says now: its author may have corrected it while it waited, or withdrawn it (None)."""
         rules, reply = self._mapping.replies, self._ledger.facts([intent.action.source]).get(intent.action.source)
         if rules is None or reply is None:
             return intent.action.fields
-        if reply.life is not Life.LIVE or not rules.wanted(reply.fields):
+        if reply.life is not Life.LIVE:
             return None
+        if not rules.wanted(reply.fields):
+            # Its record does not ask any more because we told there that the reply is held.
+            told = rules.outcome and reply.fields.get(rules.outcome.status) == rules.outcome.held
+            if not (told and self._is_wanted_again(intent)):
+                return None
         return {**intent.action.fields, "text": rules.body(reply.fields)}
 
     def _resolve(self, batch: Sequence[Intent]) -> list[tuple[Intent, dict[str, object]]]:

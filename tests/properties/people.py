@@ -15,7 +15,7 @@ from promises import same
 
 from connector.mapping.lenses import is_blank
 from connector.mapping.model import Blank, Rule
-from connector.model import HoldType, Kind, Ref, Side, Value
+from connector.model import Hold, HoldType, Kind, Ref, Side, Value
 from connector.service.settling import settle
 
 EMAILS = ["ann@x.example", "bob@x.example"]
@@ -32,6 +32,13 @@ FIELDS: dict[str, tuple[str, list[Value], list[Value]]] = {
 }
 """CRM field: platform field, what people type on the platform, what people type in the CRM."""
 AT_ONCE = timedelta(0)
+
+
+def decide(worlds: Worlds, hold: Hold, choice: str) -> None:
+    """A person settles a hold, as the command does."""
+    config = SimpleNamespace(crm=SimpleNamespace(type="crm"))
+    plug: Any = SimpleNamespace(ledger=worlds.ledger, mapping=worlds.mapping, config=config)
+    settle(plug, hold.id, choice, "kim@shop.example", "asked the customer")
 
 
 class People:
@@ -189,10 +196,7 @@ class People:
             HoldType.REFUSED: ["retry", "drop"],
             HoldType.IN_DOUBT: ["drop"],
         }[hold.type]
-        plug: Any = SimpleNamespace(
-            ledger=ledger, mapping=self.worlds.mapping, config=SimpleNamespace(crm=SimpleNamespace(type="crm"))
-        )
-        settle(plug, hold.id, answers[m % len(answers)], "kim@shop.example", "asked the customer")
+        decide(self.worlds, hold, answers[m % len(answers)])
 
     # ---- what has to be true of what they typed
 

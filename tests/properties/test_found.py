@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from history import check_history
 from memory_world import LATE, Clock, Worlds, copy_store
+from people import decide
 from promises import check
 
 from connector.adapters.memory import Fault
@@ -149,3 +150,21 @@ def test_a_reply_that_the_platform_could_not_take_for_a_day_is_asked_about(world
     report = worlds.engine.sync()
     assert [one.code for one in report.withheld] == ["old_replies"]
     assert worlds.platform.network_receives == []
+
+
+def test_a_doubtful_reply_that_a_person_wants_sent_again_leaves_however_long_she_took(
+    store: Store, clock: Clock
+) -> None:
+    worlds = Worlds(store, f"found{next(RUNS)}", clock, marks_sends=False)
+    customer(worlds, 1)
+    worlds.quiet()
+    (thread,) = worlds.live(Side.CRM, "Thread")
+    worlds.crm.add("Outbound", {"Thread": thread.id, "Body": "it is on its way", "Status": "Queued"})
+    worlds.platform.fail("send", Fault.LOST_REQUEST)
+    worlds.engine.sync()
+    worlds.quiet()
+    (hold,) = worlds.ledger.open_holds(type=HoldType.IN_DOUBT)
+    worlds.clock.sleep(timedelta(days=3).total_seconds())
+    decide(worlds, hold, "again")
+    worlds.quiet()
+    assert [one.text for one in worlds.platform.network_receives] == ["it is on its way"]
