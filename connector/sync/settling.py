@@ -108,11 +108,16 @@ def _after(landed: Landed, rules: Sequence[FieldRule], linked: Linked) -> dict[S
 
 def _fact(landed: Landed, facts: Mapping[Ref, Fact]) -> Fact:
     """The target as it stands now. Its version stays the one before the write, so that an overlapped read of that old
-    version is recognised as old."""
+    version is recognised as old.
+
+    Two actors: we write the labels of a conversation, and a person resolves it; the answer shows both. Only our own fields are
+    taken over: were her status known already when it is read, it would be no news, and nobody would ever plan it.
+    """
     action, receipt = landed.intent.action, landed.receipt
-    shown = {**landed.fields, **(receipt.fields or {})}
+    read_back = receipt.fields or {}
     known = facts.get(receipt.ref)
     if known is None:
-        return Fact(receipt.ref, action.side, action.kind, shown, "", dirty=False)
+        return Fact(receipt.ref, action.side, action.kind, {**landed.fields, **read_back}, "", dirty=False)
+    shown = {name: read_back.get(name, value) for name, value in landed.fields.items()}
     # Whose version it is, is not known until it is read: the old version's author must not confirm the new values.
     return replace(known, fields={**known.fields, **shown}, ours=None)

@@ -14,6 +14,7 @@ from connector.adapters.memory import Fault
 from connector.errors import Rejected
 from connector.model import HoldType, Kind, Ref, Side
 from connector.store.store import Store
+from connector.sync.engine import Report
 
 RUNS = itertools.count()
 
@@ -101,6 +102,39 @@ def test_a_merged_contact_that_never_had_a_value_gets_the_one_of_the_platform(wo
     check(worlds)
     assert worlds.fields(winner)["Company"] == "Acme"
     assert worlds.fields(person)["company"] == "Acme"
+
+
+def test_what_somebody_changes_beside_our_write_is_not_lost_when_its_answer_is(worlds: Worlds) -> None:
+    """The answer of our write is lost; when we look for it, the record shows our labels and her status."""
+    _, conversation = customer(worlds, 1)
+    worlds.quiet()
+    (thread,) = worlds.live(Side.CRM, "Thread")
+    worlds.crm.person_edits(thread, {"Labels": "vip"})
+    worlds.platform.fail("upsert", Fault.LOST_ANSWER)
+    worlds.engine.begin()
+    worlds.engine.round([(Side.CRM, "changes")], Report())
+    assert worlds.fields(conversation)["tags"] == ["vip"]
+    worlds.clock.sleep(LATE.total_seconds() + 1)
+    worlds.platform.person_edits(conversation, {"status": "resolved"})
+    worlds.quiet()
+    check(worlds)
+    assert worlds.fields(thread)["Status"] == "resolved"
+
+
+def test_what_somebody_changes_beside_our_write_is_not_lost_when_the_answer_shows_it(worlds: Worlds) -> None:
+    _, conversation = customer(worlds, 1)
+    worlds.quiet()
+    (thread,) = worlds.live(Side.CRM, "Thread")
+    worlds.crm.person_edits(thread, {"Labels": "vip"})
+    upsert = worlds.platform.refuse
+    # She is quicker than our write: it is carried out right after her edit, and its answer shows both.
+    worlds.platform.refuse = lambda write: worlds.platform.person_edits(conversation, {"status": "resolved"})
+    worlds.engine.begin()
+    worlds.engine.round([(Side.CRM, "changes")], Report())
+    worlds.platform.refuse = upsert
+    worlds.quiet()
+    check(worlds)
+    assert worlds.fields(thread)["Status"] == "resolved"
 
 
 @pytest.mark.parametrize("moment", ["before the reply", "when it was planned", "when its answer was lost"])
