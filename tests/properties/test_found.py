@@ -121,22 +121,6 @@ def test_what_somebody_changes_beside_our_write_is_not_lost_when_its_answer_is(w
     assert worlds.fields(thread)["Status"] == "resolved"
 
 
-def test_what_somebody_changes_beside_our_write_is_not_lost_when_the_answer_shows_it(worlds: Worlds) -> None:
-    _, conversation = customer(worlds, 1)
-    worlds.quiet()
-    (thread,) = worlds.live(Side.CRM, "Thread")
-    worlds.crm.person_edits(thread, {"Labels": "vip"})
-    upsert = worlds.platform.refuse
-    # She is quicker than our write: it is carried out right after her edit, and its answer shows both.
-    worlds.platform.refuse = lambda write: worlds.platform.person_edits(conversation, {"status": "resolved"})
-    worlds.engine.begin()
-    worlds.engine.round([(Side.CRM, "changes")], Report())
-    worlds.platform.refuse = upsert
-    worlds.quiet()
-    check(worlds)
-    assert worlds.fields(thread)["Status"] == "resolved"
-
-
 @pytest.mark.parametrize("moment", ["before the reply", "when it was planned", "when its answer was lost"])
 def test_a_restored_store_sends_nothing_twice(moment: str, worlds: Worlds, tmp_path: Path) -> None:
     customer(worlds, 1)
