@@ -7,6 +7,7 @@ import pytest
 
 from connector.app import App
 from connector.store.store import Store
+from connector.sync.engine import ALLOWED_ONCE
 
 
 def messages(result) -> str:
@@ -110,3 +111,29 @@ def test_explain_of_something_unknown_says_how_to_write_it(used, text):
     result = used.run("explain", text)
     assert result.exit_code == 1
     assert "chatwoot:message:" in messages(result)
+
+
+def test_a_guard_is_allowed_to_a_connector_that_is_running(used):
+    store = Store.open(f"sqlite:///{used.folder}/connector.db", clock=lambda: datetime.now(UTC))
+    ledger = store.at("main")
+    try:
+        assert ledger.lease("somebody:1", timedelta(minutes=5))
+        allowed = used.run("sync", "--allow", "old_replies")
+        assert allowed.exit_code in (0, 1)
+        assert "It takes up old_replies in its next round." in " ".join(allowed.stderr.split())
+        assert ledger.recall(ALLOWED_ONCE) == ["old_replies"]
+    finally:
+        ledger.release()
+        store.close()
+    used.run("sync")
+    store = Store.open(f"sqlite:///{used.folder}/connector.db", clock=lambda: datetime.now(UTC))
+    assert store.at("main").recall(ALLOWED_ONCE) is None, "once is once"
+    store.close()
+
+
+def test_a_guard_that_does_not_exist_is_named_with_those_that_do(used):
+    refused = used.run("sync", "--allow", "everything")
+    assert refused.exit_code == 2
+    said = " ".join(refused.stderr.replace("│", " ").split())
+    assert "there is no guard everything" in said
+    assert "mass_change" in said
