@@ -57,7 +57,7 @@ class Session(requests.Session):
         return self._transport.calls
 
 
-class Resting(requests.RequestException):
+class AskedToWait(requests.RequestException):
     """The system asked for time; this call did not go out. `seconds` are still to wait."""
 
     def __init__(self, seconds: float, request: requests.PreparedRequest) -> None:
@@ -82,7 +82,7 @@ class _Transport(HTTPAdapter):
             # would be refused as well, and some systems then lengthen the minute.
             rest = (self._until - self._clock()).total_seconds() if self._until else 0
             if rest > 0:
-                raise Resting(rest, request)
+                raise AskedToWait(rest, request)
             self.calls += 1
         options["timeout"] = options.get("timeout") or self._timeouts
         # The file named in the config wins over REQUESTS_CA_BUNDLE, which requests would prefer to session.verify.
@@ -104,7 +104,7 @@ def failure(system: str, error: requests.RequestException) -> RemoteError:
     """What a failed exchange means. Raise the result `from None`: the original text quotes the address."""
     host = urlsplit((error.request.url if error.request else "") or "").netloc or "the server"
     name = type(error).__name__
-    if isinstance(error, Resting):
+    if isinstance(error, AskedToWait):
         return Transient(system, name, f"{host} asked for time.", retry_after=error.seconds)
     if isinstance(error, requests.TooManyRedirects):
         return Unreadable(

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from connector.app import counted_calls, held_lease
-from connector.cli.shared import LEFT_OVER, Json, counted, holder, options, print_json, say, short, table
+from connector.cli.shared import LEFT_OVER, Json, counted, holder, options, print_json, refusal_data, say, short, table
 from connector.model import Value
 from connector.service.planning import Preview, Write, preview
 from connector.sync.placeholders import MARK
@@ -100,8 +100,5 @@ def _as_json(found: Preview, limit: int) -> dict[str, Any]:
         "held": found.held,
         "links": found.links,
         "crm_calls": {"write": found.calls, "read": found.read_calls},
-        "refusals": [
-            {"code": one.code, "message": one.message, "way_out": one.way_out, "examples": one.examples}
-            for one in found.refusals
-        ],
+        "refusals": [refusal_data(one) for one in found.refusals],
     }

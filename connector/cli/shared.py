@@ -140,6 +140,16 @@ def _json(value: object, indent: int | None) -> str:
     return json.dumps(value, indent=indent, ensure_ascii=False, default=plain)
 
 
+def refusal_data(refusal: Refusal) -> dict[str, Any]:
+    """The JSON of a guard that refused something."""
+    return {
+        "code": refusal.code,
+        "message": refusal.message,
+        "way_out": refusal.way_out,
+        "examples": refusal.examples,
+    }
+
+
 def plain(value: object) -> Any:
     """A value that JSON does not know, in words that it knows; a dataclass by its fields."""
     if isinstance(value, datetime | date):

@@ -9,7 +9,20 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from connector.app import LeaseTaken, Plug, held_lease
-from connector.cli.shared import LEFT_OVER, OK, Json, complain, counted, errors, holder, options, print_json, say, table
+from connector.cli.shared import (
+    LEFT_OVER,
+    OK,
+    Json,
+    complain,
+    counted,
+    errors,
+    holder,
+    options,
+    print_json,
+    refusal_data,
+    say,
+    table,
+)
 from connector.errors import ConnectorError
 from connector.model import OPEN_INTENTS, IntentState, State
 from connector.service.spending import Spending
@@ -127,10 +140,7 @@ def _judge(outcome: Outcome) -> None:
         "waiting": waiting,
         "holds": {kind.value: count for kind, count in counts.holds.items()},
         "holds_opened": max(0, holds - outcome.holds_before),
-        "withheld": [
-            {"code": one.code, "message": one.message, "way_out": one.way_out, "examples": one.examples}
-            for one in (outcome.report.withheld if outcome.report else ())
-        ],
+        "withheld": [refusal_data(one) for one in outcome.report.withheld] if outcome.report else [],
         "errors": [{"message": one.message, "way_out": one.way_out, "exit_code": one.exit_code} for one in trouble],
         "exit_code": outcome.code,
     }

@@ -24,7 +24,7 @@ from connector.sync.finding import find_candidates
 from connector.sync.guards import CANARIES, HANDFUL, Tally, check_canaries, check_pins, judge
 from connector.sync.identity import Candidate
 from connector.sync.landing import Landing
-from connector.sync.loading import load_view, sift
+from connector.sync.loading import load_lately, load_view
 from connector.sync.observe import fold_all
 from connector.sync.outbox import Outbox
 from connector.sync.patience import advice
@@ -32,7 +32,7 @@ from connector.sync.plan import lookups_needed, make_plan
 from connector.sync.sent import Drained
 from connector.sync.view import View
 from connector.sync.whereabouts import Whereabouts
-from connector.sync.withheld import WHAT, Withheld
+from connector.sync.withheld import REASONS, Withheld
 
 BATCH = 2000
 """Facts planned together: enough to fill a bundle of 1,000 rows per kind, few enough to keep memory flat."""
@@ -103,7 +103,7 @@ class Engine:
         self._sleep = sleep
         self._progress = progress
         self._allowed_for_good = self._allowed = set(allowed)
-        self._held_back: set[str] = set(WHAT)
+        self._held_back: set[str] = set(REASONS)
         self._thorough = False
         self._redone = False
         self._unique: frozenset[str] | None = None
@@ -222,7 +222,7 @@ class Engine:
             yield work, self._sifted(self._plan(work))
 
     def _sifted(self, entries: Entries) -> Entries:
-        return sift(self.ledger, entries, self.withheld, self._clock())
+        return self.withheld.sift(entries, load_lately(self.ledger, entries, self._clock()))
 
     def _dirty(self) -> Iterator[list[Fact]]:
         for kinds in ((Kind.MESSAGE,), tuple(kind for kind in Kind if kind is not Kind.MESSAGE)):
@@ -381,7 +381,6 @@ class Engine:
         report, before, started = Report(), self._calls(), self._clock()
         run = self.ledger.begin_run("sync")
         self._thorough = True
-        self.begin()
         try:
             self.prepare()
             # Somebody asks for a run now, perhaps after mending what the waiting writes failed of.

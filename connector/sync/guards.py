@@ -15,9 +15,9 @@ from connector.mapping.lenses import is_blank
 from connector.model import Action, Decision, Kind, Life, Link, Observed, Op, Side
 from connector.store.entries import Entries, Pins
 from connector.sync.merge import FIRST
-from connector.sync.withheld import WHAT
+from connector.sync.withheld import EXAMPLES, REASONS
 
-GUARDS = ("empty_side", "mass_remove", "mass_unlink", "blank_storm", "mass_change", *WHAT)
+GUARDS = ("empty_side", "mass_remove", "mass_unlink", "blank_storm", "mass_change", *REASONS)
 """What a person may allow once, by name. Another account or a changed mapping cannot be waved through."""
 HANDFUL = 20
 """Fewer writes than this never trip a share guard."""
@@ -25,7 +25,6 @@ REMOVE_SHARE = 0.05
 UNLINK_SHARE = 0.05
 CHANGE_SHARE = 0.30
 BLANK_SHARE = 0.10
-EXAMPLES = 3
 CANARIES = 5
 """Linked records that are looked at before anything is written: enough that people do not delete them all by chance, few enough
 for one call."""

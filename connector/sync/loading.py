@@ -10,7 +10,7 @@ from connector.store.store import Ledger
 from connector.sync.identity import Candidate
 from connector.sync.sent import coming
 from connector.sync.view import View
-from connector.sync.withheld import FLIP_TIME, TWICE, Said, Withheld
+from connector.sync.withheld import FLIP_TIME, TWICE, Lately, Said, text_of
 
 
 def load_view(
@@ -71,15 +71,13 @@ def busy(intents: Iterable[Intent]) -> frozenset[Ref]:
     return frozenset(refs)
 
 
-def sift(ledger: Ledger, entries: Entries, withheld: Withheld, now: datetime) -> Entries:
-    """The plan without what `withheld` holds back, judged with what was told and written lately."""
+def load_lately(ledger: Ledger, entries: Entries, now: datetime) -> Lately:
+    """What the persons of a plan were told, and what was written into its records, in the time before it."""
     sends = [action for action in entries.intents if action.op is Op.SEND]
     targets = {action.target for action in entries.intents if action.op is Op.UPSERT and action.target}
-    if not sends and not targets:
-        return entries
     facts = ledger.facts({ref for action in sends for ref in (action.source, action.target) if ref})
     written = ledger.written_since(targets, now - FLIP_TIME)
-    return withheld.sift(entries, now, facts, _said(ledger, sends, facts, now), written)
+    return Lately(now, facts, _said(ledger, sends, facts, now), written)
 
 
 def _said(ledger: Ledger, sends: Sequence[Action], facts: Mapping[Ref, Fact], now: datetime) -> list[Said]:
@@ -89,7 +87,7 @@ def _said(ledger: Ledger, sends: Sequence[Action], facts: Mapping[Ref, Fact], no
     owners = {thread: person for person in persons if person for thread in ledger.children([person], Kind.CONVERSATION)}
     earlier = ledger.sends_in({str(thread) for thread in owners}, min(asked) - TWICE) if asked else []
     return [
-        Said(owners[one.action.target], str(one.action.fields.get("text", "")).strip(), one.planned_at or now)
+        Said(owners[one.action.target], text_of(one.action), one.planned_at or now)
         for one in earlier
         if one.action.target in owners
     ]

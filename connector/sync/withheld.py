@@ -27,7 +27,7 @@ automation on the other side does that takes back what we write."""
 FLIP_TIME = timedelta(hours=1)
 EXAMPLES = 3
 
-WHAT = {
+REASONS = {
     "old_replies": f"were asked for more than {OLD // timedelta(hours=1)} hours ago",
     "reply_burst": f"were asked for at once; more than {BURST} look like an accident",
     "double_replies": "say what the same person was told within the hour",
@@ -44,6 +44,22 @@ class Said:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Lately:
+    """What a plan is judged with: the replies and the conversations they go to, what their persons were told, and what was
+    written into its records, each write's values on their own."""
+
+    now: datetime
+    facts: Mapping[Ref, Fact]
+    said: Sequence[Said]
+    written: Mapping[Ref, Sequence[Fields]]
+
+
+def text_of(send: Action) -> str:
+    """The words of a reply, by which two are the same."""
+    return str(send.fields.get("text", "")).strip()
+
+
 @dataclass
 class Withheld:
     """One run's judgement over all its batches. `sends` counts the replies of the whole run, `allowed` names guards that a
@@ -57,21 +73,13 @@ class Withheld:
     _said: dict[tuple[Ref, str], list[Said]] = field(default_factory=lambda: defaultdict(list))
     _blocked: set[str] = field(default_factory=set)
 
-    def sift(
-        self,
-        entries: Entries,
-        now: datetime,
-        facts: Mapping[Ref, Fact],
-        said: Sequence[Said],
-        written: Mapping[Ref, Sequence[Fields]],
-    ) -> Entries:
-        """The plan without what has to be looked at first. `facts` are the replies and the conversations they go to, `said`
-        what was told lately, `written` what was written lately, by record."""
-        for one in said:
+    def sift(self, entries: Entries, lately: Lately) -> Entries:
+        """The plan without what has to be looked at first."""
+        for one in lately.said:
             self._heard(one)
         back: list[Action] = []
         for action in entries.intents:
-            code, case = self._wrong(action, now, facts, written)
+            code, case = self._wrong(action, lately)
             if code:
                 back.append(action)
                 if case:
@@ -87,21 +95,24 @@ class Withheld:
         return [
             Refusal(
                 code,
-                f"{len(cases)} writes are held back: they {WHAT[code]}.",
+                f"{len(cases)} writes are held back: they {REASONS[code]}.",
                 f"Look at them with `connector plan`; let them go with `connector sync --allow {code}`.",
                 tuple(cases[:EXAMPLES]),
             )
             for code, cases in sorted(self.cases.items())
         ]
 
-    def _wrong(
-        self, action: Action, now: datetime, facts: Mapping[Ref, Fact], written: Mapping[Ref, Sequence[Fields]]
-    ) -> tuple[str, str]:
+    def _wrong(self, action: Action, lately: Lately) -> tuple[str, str]:
         """The guard that holds a write back and what to tell about it; what only waits behind another is not told."""
         if action.op is Op.SEND:
-            return self._send(action, now, facts)
-        if action.op is Op.UPSERT and action.target and action.target in written and "flip_flop" not in self.allowed:
-            return _flips(action, written[action.target])
+            return self._send(action, lately.now, lately.facts)
+        if (
+            action.op is Op.UPSERT
+            and action.target
+            and action.target in lately.written
+            and "flip_flop" not in self.allowed
+        ):
+            return _flips(action, lately.written[action.target])
         return "", ""
 
     def _send(self, action: Action, now: datetime, facts: Mapping[Ref, Fact]) -> tuple[str, str]:
@@ -111,7 +122,7 @@ class Withheld:
         asked = (reply.changed_at if reply else None) or now
         conversation = facts.get(action.target) if action.target else None
         person = (conversation.parent if conversation else None) or action.target or action.source
-        one = Said(person, str(action.fields.get("text", "")).strip(), asked)
+        one = Said(person, text_of(action), asked)
         code, case = self._judged(action, one, now)
         if not code and lane in self._blocked:
             return "behind", ""

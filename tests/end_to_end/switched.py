@@ -39,25 +39,25 @@ RUNS = 60
 
 
 class WorldClock:
-    """Real time, except that sleeping takes none: whoever sleeps makes time pass at once, for all that `moved` tells. What
+    """Real time, except that waiting takes none: whoever waits makes time pass at once, for all that `moved` tells. What
     is still under way then comes to its end first, as it would in reality."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.slept = timedelta(0)
+        self.passed = timedelta(0)
         self.before: list[Callable[[], None]] = []
         self.moved: list[Callable[[float], None]] = []
 
     def __call__(self) -> datetime:
-        return datetime.now(UTC) + self.slept
+        return datetime.now(UTC) + self.passed
 
-    def sleep(self, seconds: float) -> None:
+    def pass_(self, seconds: float) -> None:
         with self._lock:
             for wait in self.before:
                 wait()
-            self.slept += timedelta(seconds=seconds)
+            self.passed += timedelta(seconds=seconds)
             for tell in self.moved:
-                tell(self.slept.total_seconds())
+                tell(self.passed.total_seconds())
 
 
 def is_read(call: Call) -> bool:
@@ -119,7 +119,7 @@ class Switched(Office):
 
     def engine(self, **options: Any) -> Engine:
         self.close()
-        clock, sleep = self.time, self.time.sleep
+        clock, sleep = self.time, self.time.pass_
         file = load_mapping(self.mapping_file)
         chatwoot = Chatwoot(
             self.platform_switch.url, self.account_id, self._secret("chatwoot-token"), clock=clock, sleep=sleep
@@ -156,7 +156,7 @@ class Switched(Office):
             report = None
         self.settle()
         if report is None or report.trouble:
-            self.time.sleep(30)
+            self.time.pass_(30)
         return report
 
     def sync_to_quiet(self, **options: Any) -> None:
@@ -166,7 +166,7 @@ class Switched(Office):
             if report and not report.trouble and report.planned == report.written == 0 and not self.open_intents():
                 return
             if report and self.open_intents():
-                self.time.sleep(60)
+                self.time.pass_(60)
         raise AssertionError(f"not quiet after {RUNS} runs: {self.open_intents()}")
 
     def intents(self) -> list[tuple[Intent, Ref | None]]:

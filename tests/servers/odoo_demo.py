@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import tempfile
-import time
+import threading
 from pathlib import Path
 
 from odoo_install import Unavailable
@@ -35,8 +35,7 @@ def stay_open(pages: Pages) -> None:
         return
     pages.say("It is open until Ctrl-C.")
     try:
-        while True:
-            time.sleep(3600)
+        threading.Event().wait()
     except KeyboardInterrupt:
         pages.say()
 

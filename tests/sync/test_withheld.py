@@ -6,7 +6,7 @@ import pytest
 
 from connector.model import Action, Fact, Kind, Op, Ref, Side
 from connector.store.entries import Entries
-from connector.sync.withheld import BURST, EXAMPLES, FLIPS, OLD, TWICE, Said, Withheld
+from connector.sync.withheld import BURST, EXAMPLES, FLIPS, OLD, TWICE, Lately, Said, Withheld
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -56,7 +56,7 @@ def update(n=1, **fields):
 
 def sift(actions, facts=(), said=(), written=(), withheld=None):
     withheld = withheld or Withheld()
-    entries = withheld.sift(Entries(intents=actions), NOW, dict(facts), said, dict(written))
+    entries = withheld.sift(Entries(intents=actions), Lately(NOW, dict(facts), said, dict(written)))
     return entries, {one.code: one for one in withheld.refusals()}
 
 
