@@ -4,11 +4,12 @@ in_doubt → done (it landed), ready (certainly not), held (cannot be told), or 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from connector.adapters.base import Adapter, Lookup, Probe
 from connector.errors import RemoteError
-from connector.model import Fact, HoldType, Intent, IntentState, Observed, Op, Receipt, Ref, Side
+from connector.model import Fact, Fields, HoldType, Intent, IntentState, Observed, Op, Receipt, Ref, Side
 from connector.store.entries import Entries, NewHold
 from connector.store.store import Ledger
 from connector.sync.failures import Failures
@@ -143,9 +144,7 @@ class Doubts:
             before = facts.get(now.ref)
             fate = Fate.LANDED if intent.action.target is None else fate_of_update(fields, before, now)
             if fate is Fate.LANDED:
-                # A record made by us and edited since shows a person's values: those are no read-back of ours.
-                shows = now.fields if intent.action.target or now.ours else None
-                landed.append(Landed(intent, Receipt(now.ref, False, shows), fields))
+                landed.append(_landed(intent, fields, before, now))
             elif fate is Fate.NEVER_SENT:
                 absent.append(intent.id)
             else:
@@ -155,3 +154,12 @@ class Doubts:
 
     def _overtaken(self, intent: Intent, fact: Fact | None) -> None:
         self._landing.anew([intent], "somebody wrote after us; decided anew", [fact] if fact else [])
+
+
+def _landed(intent: Intent, fields: Fields, before: Fact | None, now: Observed) -> Landed:
+    """Two actors: the answer to our creation is lost and a person edits the new record; or merges another contact into it,
+    so that we write to it for that one, and its last author is us again. What it shows then is no read-back of ours."""
+    if intent.action.target or (now.ours and before is None):
+        return Landed(intent, Receipt(now.ref, False, now.fields), fields)
+    found = fold(before, now, intent.action.side) or before
+    return Landed(intent, Receipt(now.ref, False, None), fields, replace(found, dirty=True) if found else None)

@@ -15,11 +15,13 @@ WRITTEN = "written to the CRM"
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """A write that certainly happened; `fields` are the values that were sent."""
+    """A write that certainly happened; `fields` are the values that were sent. `found` is the record a lost creation made,
+    as others have written to it since: it shows their values and confirms none of ours."""
 
     intent: Intent
     receipt: Receipt
     fields: Fields
+    found: Fact | None = None
 
 
 def settlement(
@@ -48,11 +50,12 @@ def settlement(
     link = next((one for one in links if one.kind is action.kind and one.platform == action.subject), None)
     rules = _rules(mapping, action.kind, receipt.ref if action.side is Side.CRM else link.crm if link else None)
     after = _after(landed, rules, linked)
-    unread = tuple(after[Side.CRM]) if action.side is Side.CRM and receipt.fields is None else ()
+    confirmed = receipt.fields is not None or landed.found is not None
+    unread = tuple(after[Side.CRM]) if action.side is Side.CRM and not confirmed else ()
     states = (
         {action.subject: (State.SYNCED, WRITTEN)} if action.kind is Kind.MESSAGE and action.side is Side.CRM else {}
     )
-    news = (_fact(landed, facts),)
+    news = (landed.found or _fact(landed, facts),)
     if action.target is None:
         shown = (
             Shown(Side.PLATFORM, after[Side.PLATFORM]),

@@ -186,3 +186,43 @@ def test_a_doubtful_reply_that_a_person_wants_sent_again_leaves_however_long_she
     decide(worlds, hold, "again")
     worlds.quiet()
     assert [one.text for one in worlds.platform.network_receives] == ["it is on its way"]
+
+
+def test_what_somebody_empties_on_a_contact_whose_creation_is_doubtful_is_emptied(worlds: Worlds) -> None:
+    """The answer of its creation is lost; meanwhile another contact is merged into it, so that we write to it for that one."""
+    first, _ = customer(worlds, 1)
+    worlds.quiet()
+    (loser,) = worlds.live(Side.CRM, "Contact")
+    second, _ = customer(worlds, 2, language="nl")
+    worlds.crm.fail("upsert", Fault.LOST_ANSWER)
+    one_turn(worlds)
+    (winner,) = worlds.live(Side.CRM, "Contact").keys() - {loser}
+    worlds.crm.person_edits(winner, {"Language": None})
+    worlds.crm.merge(loser, winner)
+    worlds.platform.person_edits(first, {"tags": ["late"]})
+    one_turn(worlds)
+    one_turn(worlds)
+    assert worlds.crm.records[winner].latest.by == "connector"
+    worlds.quiet()
+    check(worlds)
+    assert worlds.fields(second)["language"] is None
+
+
+def one_turn(worlds: Worlds) -> None:
+    """Without waiting for what is doubtful."""
+    worlds.engine.begin()
+    worlds.engine.round([(side, stream.name) for side, stream in worlds.engine.streams()], Report())
+
+
+def test_nothing_is_written_to_a_crm_that_was_never_read(worlds: Worlds) -> None:
+    """A first read shows no deletions: a contact made before it, and deleted, would count as there for ever."""
+    person, _ = customer(worlds, 1)
+    worlds.crm.fail("pull", Fault.UNREACHABLE)
+    one_turn(worlds)
+    assert worlds.live(Side.CRM, "Contact") == {}
+    worlds.quiet()
+    (contact,) = worlds.live(Side.CRM, "Contact")
+    worlds.crm.delete(contact)
+    worlds.quiet()
+    check(worlds)
+    assert [link.active for link in worlds.ledger.links_of([person])] == [False]
