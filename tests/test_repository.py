@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "connector.app": ("", "errors", "model", "mapping", "adapters", "store", "sync", "config"),
     "connector.service": ("errors", "model", "mapping", "adapters.base", "store", "sync", "config", "app", "service"),
     "connector.sandbox": ("sandbox",),
-    "connector.sandbox.demo": ("model", "app", "sync.engine", "sandbox"),
+    "connector.sandbox.demo": ("model", "app", "sync.report", "sandbox"),
 }
 
 

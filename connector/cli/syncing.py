@@ -27,8 +27,9 @@ from connector.errors import ConnectorError
 from connector.model import OPEN_INTENTS, IntentState, State
 from connector.service.spending import Spending
 from connector.service.stopping import Stopped, stop_signals, stoppable
-from connector.sync.engine import ALLOWED_ONCE, Report
+from connector.sync.engine import ALLOWED_ONCE
 from connector.sync.guards import GUARDS
+from connector.sync.report import Report
 
 
 @dataclass

@@ -19,7 +19,8 @@ from connector.service.spending import Spending
 from connector.service.status import ALLOWANCE
 from connector.service.stopping import Stopped, stoppable
 from connector.store.announcing import PATIENCE
-from connector.sync.engine import Engine, Report
+from connector.sync.engine import Engine
+from connector.sync.report import Report
 
 RETRY = 30.0
 """Seconds until a connection that could not start, or lost its lease, is tried again."""

@@ -6,18 +6,19 @@ Deciding lives in the pure modules beside this one; here rows are fetched, hande
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from connector.adapters.base import Account, Adapter, Stream
-from connector.errors import ConnectorError, Refusal, RemoteError
+from connector.errors import ConnectorError, RemoteError
 from connector.mapping.compiled import Compiled
-from connector.model import Fact, HoldType, Kind, Life, Observed, Op, Ref, Side, State
+from connector.model import Fact, HoldType, Kind, Observed, Op, Ref, Side, State
 from connector.store.entries import Entries
 from connector.store.rows import order_key
 from connector.store.store import Ledger
 from connector.sync import cursor as cursors
+from connector.sync.ahead import Coming, simple
 from connector.sync.doubts import Doubts
 from connector.sync.failures import Failures
 from connector.sync.finding import find_candidates
@@ -29,8 +30,9 @@ from connector.sync.observe import fold_all
 from connector.sync.outbox import Outbox
 from connector.sync.patience import advice
 from connector.sync.plan import lookups_needed, make_plan
+from connector.sync.report import Report
 from connector.sync.sent import Drained
-from connector.sync.view import View
+from connector.sync.view import View, chosen, missing_parents
 from connector.sync.whereabouts import Whereabouts
 from connector.sync.withheld import REASONS, Withheld
 
@@ -43,34 +45,6 @@ ALLOWED_ONCE = "allowed once"
 """Where the store remembers the guards that a person has allowed for the next turn of a running connector."""
 ROUNDS = 50
 """Of one `sync`. Quiet takes three or four; a run that never gets there is told of and ends."""
-
-
-@dataclass
-class Report:
-    """What a run did; `trouble` are the errors that cut something short, `withheld` the guards that hold single writes back."""
-
-    rounds: int = 0
-    news: int = 0
-    planned: int = 0
-    written: int = 0
-    failed: int = 0
-    calls: dict[str, int] = field(default_factory=dict)
-    trouble: list[RemoteError] = field(default_factory=list)
-    withheld: list[Refusal] = field(default_factory=list)
-    stopped_by: str | None = None
-
-    def summary(self) -> dict[str, object]:
-        """JSON-able, for the list of runs."""
-        return {
-            "rounds": self.rounds,
-            "planned": self.planned,
-            "written": self.written,
-            "failed": self.failed,
-            "calls": self.calls,
-            "trouble": [str(error) for error in self.trouble],
-            "withheld": [str(refusal) for refusal in self.withheld],
-            "stopped_by": self.stopped_by,
-        }
 
 
 Progress = Callable[[str, int], None]
@@ -233,7 +207,7 @@ class Engine:
 
     def _plan(self, work: Sequence[Fact]) -> Entries:
         view = self._view(work, {})
-        missing = _missing_parents(view, work)
+        missing = missing_parents(view, work)
         if missing and self.look_at(sorted(missing), Side.PLATFORM):
             view = self._view(work, {})
         crm = self.adapters[Side.CRM]
@@ -242,9 +216,9 @@ class Engine:
         if persons:
             candidates, seen = find_candidates(persons, self.mapping, crm)
             view = self._view(work, candidates)
-        chosen = _chosen(view)
-        if chosen:
-            seen += self._whereabouts.fetch(Side.CRM, chosen)
+        unread = chosen(view)
+        if unread:
+            seen += self._whereabouts.fetch(Side.CRM, unread)
         found = {fact.ref: fact for fact in fold_all({}, tuple(seen), Side.CRM)}
         view = replace(view, facts={**found, **view.facts}, found=frozenset(found.keys() - view.facts.keys()))
         return make_plan(view, work, self.mapping, self.name)
@@ -252,7 +226,7 @@ class Engine:
     def _plan_unasked(self, work: Sequence[Fact]) -> Entries | None:
         """The plan of a batch for which neither side has to be asked anything, None where one has to be."""
         view = self._view(work, {})
-        if _missing_parents(view, work) or lookups_needed(view, work, self.mapping, self.name) or _chosen(view):
+        if missing_parents(view, work) or lookups_needed(view, work, self.mapping, self.name) or chosen(view):
             return None
         return make_plan(view, work, self.mapping, self.name)
 
@@ -283,7 +257,7 @@ class Engine:
             entries = entries or self._plan(work)
             planned += self._journal(self._sifted(entries))
             coming = Coming(works, self._plan_unasked)
-            drained = self._outbox.drain(coming.look if _simple(entries) else lambda: None)
+            drained = self._outbox.drain(coming.look if simple(entries) else lambda: None)
             sent.add(drained)
             work, entries = coming.taken(all_landed=drained.simply_landed and not self._landing.redone)
         sent.add(self._outbox.drain())
@@ -435,63 +409,3 @@ class Engine:
 
     def _calls(self) -> dict[str, int]:
         return {adapter.system: adapter.usage().calls for adapter in self.adapters.values()}
-
-
-class Coming:
-    """The batch after the one that is being sent, read and planned while the other side works. The plan stands only where
-    everything under way simply landed.
-
-    Two actors: we plan the next batch while a write is out; the write is refused, because a person deleted its record, and
-    what hangs on it is to be decided anew. The plan does not know of that, so it is made again.
-    """
-
-    def __init__(self, works: Iterator[list[Fact]], plan: Callable[[Sequence[Fact]], Entries | None]) -> None:
-        self._works = works
-        self._plan = plan
-        self._looked = False
-        self._work: list[Fact] | None = None
-        self._entries: Entries | None = None
-
-    def look(self) -> None:
-        """Once; further calls do nothing."""
-        if not self._looked:
-            self._looked = True
-            self._work = next(self._works, None)
-            self._entries = self._plan(self._work) if self._work else None
-
-    def taken(self, *, all_landed: bool) -> tuple[list[Fact] | None, Entries | None]:
-        """The batch, None where there is none, and its plan, None where it is still to be made."""
-        if not self._looked:
-            return next(self._works, None), None
-        return self._work, self._entries if all_landed else None
-
-
-def _simple(entries: Entries) -> bool:
-    """Whether all that a plan sends are writes to the CRM: a reply or a removal that lands is news of its own."""
-    return all(one.op is Op.UPSERT and one.side is Side.CRM for one in entries.intents)
-
-
-def _chosen(view: View) -> list[Ref]:
-    """CRM records of persons that nobody has read yet: chosen by people for persons without a link, or moved to."""
-    moved = {link.crm for link in view.links if link.active and link.kind is Kind.PERSON}
-    refs = moved | {
-        Ref.parse(hold.choice)
-        for hold in view.settled
-        if hold.type is HoldType.IDENTITY
-        and hold.choice
-        and ":" in hold.choice
-        and view.link(Kind.PERSON, hold.subject) is None
-    }
-    return sorted(refs - view.facts.keys())
-
-
-def _missing_parents(view: View, work: Sequence[Fact]) -> set[Ref]:
-    """Parents that the work names and nobody has observed yet: a webhook may show a message before its conversation."""
-    named: set[Ref] = set()
-    for fact in work:
-        if fact.side is Side.PLATFORM and fact.life is Life.LIVE:
-            if fact.parent:
-                named.add(fact.parent)
-            if fact.kind is Kind.MESSAGE and fact.fields.get("person"):
-                named.add(Ref.parse(fact.fields["person"]))
-    return {ref for ref in named if ref not in view.facts}

@@ -1,10 +1,10 @@
 """What the planner may look at: rows loaded beforehand, with the few questions it asks of them. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from connector.model import Fact, Hold, HoldType, Kind, Link, Ref, Side, Snapshot, Value
+from connector.model import Fact, Hold, HoldType, Kind, Life, Link, Ref, Side, Snapshot, Value
 from connector.store.entries import ConversationStats
 from connector.sync.identity import Candidate
 
@@ -121,3 +121,29 @@ class View:
     def settlement(self, type_: HoldType, subject: Ref, name: str = "") -> Hold | None:
         """The last hold of this kind that a person has settled."""
         return self._settled.get((type_, subject, name))
+
+
+def chosen(view: View) -> list[Ref]:
+    """CRM records of persons that nobody has read yet: chosen by people for persons without a link, or moved to."""
+    moved = {link.crm for link in view.links if link.active and link.kind is Kind.PERSON}
+    refs = moved | {
+        Ref.parse(hold.choice)
+        for hold in view.settled
+        if hold.type is HoldType.IDENTITY
+        and hold.choice
+        and ":" in hold.choice
+        and view.link(Kind.PERSON, hold.subject) is None
+    }
+    return sorted(refs - view.facts.keys())
+
+
+def missing_parents(view: View, work: Sequence[Fact]) -> set[Ref]:
+    """Parents that the work names and nobody has observed yet: a webhook may show a message before its conversation."""
+    named: set[Ref] = set()
+    for fact in work:
+        if fact.side is Side.PLATFORM and fact.life is Life.LIVE:
+            if fact.parent:
+                named.add(fact.parent)
+            if fact.kind is Kind.MESSAGE and fact.fields.get("person"):
+                named.add(Ref.parse(fact.fields["person"]))
+    return {ref for ref in named if ref not in view.facts}

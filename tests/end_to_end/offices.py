@@ -24,7 +24,8 @@ from connector.model import Hold
 from connector.sandbox.serve import Sandboxes
 from connector.service.settling import settle
 from connector.store.store import Store
-from connector.sync.engine import Engine, Report
+from connector.sync.engine import Engine
+from connector.sync.report import Report
 
 ROOT = Path(__file__).parents[2]
 

@@ -27,7 +27,8 @@ from connector.model import OPEN_INTENTS, Intent, IntentState, Op, Ref
 from connector.sandbox.serve import Sandboxes, running
 from connector.service.auditing import audit_connection
 from connector.store.store import Store
-from connector.sync.engine import Engine, Report
+from connector.sync.engine import Engine
+from connector.sync.report import Report
 
 INBOXES = [
     {"key": "instagram", "name": "Instagram", "channel_type": "Channel::Instagram"},

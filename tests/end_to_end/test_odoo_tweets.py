@@ -19,7 +19,7 @@ from offices import OdooOffice
 
 from connector.sandbox.load import load_csv
 from connector.sandbox.serve import one
-from connector.sync.engine import Report
+from connector.sync.report import Report
 
 FILE = Path(os.environ.get("CONNECTOR_TWEETS") or Path(__file__).parents[3] / "shared/data/customer-support-tweets.csv")
 COLUMNS = ["res_id", "author_id", "email_from", "date", "body", "message_id", "subtype_id", "create_uid"]

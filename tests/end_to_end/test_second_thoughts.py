@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from connector.model import Side
-from connector.sync.engine import Report
+from connector.sync.report import Report
 
 UNAVAILABLE = {"match": {"method": "POST", "path": "/messages$"}, "kind": "status", "status": 503, "times": None}
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from connector.sandbox.load import Tweet, load_csv, read_rows, threads
-from connector.sync.engine import Report
+from connector.sync.report import Report
 
 FILE = Path(os.environ.get("CONNECTOR_TWEETS") or Path(__file__).parents[3] / "shared/data/customer-support-tweets.csv")
 OBJECTS = ("Contact", "Lead", "Social_Identity__c", "Social_Conversation__c", "Task", "Social_Outbound__c")

@@ -23,8 +23,9 @@ from wire import Network
 from connector.errors import RemoteError
 from connector.model import Ref, Side
 from connector.store.store import Store
-from connector.sync.engine import Engine, Report
+from connector.sync.engine import Engine
 from connector.sync.guards import GUARDS
+from connector.sync.report import Report
 
 EPISODE = 800
 """Steps of one world: long enough for a history, short enough that its lists stay small."""

@@ -14,7 +14,7 @@ from connector.adapters.memory import Fault
 from connector.errors import Rejected
 from connector.model import HoldType, Kind, Ref, Side
 from connector.store.store import Store
-from connector.sync.engine import Report
+from connector.sync.report import Report
 
 RUNS = itertools.count()
 

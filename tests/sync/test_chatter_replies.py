@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from connector.model import HoldType, Kind, Life, Observed, Op, Ref, Side
 from connector.store.entries import ConversationStats
-from connector.sync.engine import Coming
+from connector.sync.ahead import Coming
 from connector.sync.observe import moved_to
 
 COMMENT = {"message_type": "comment", "subtype_id": "mail.mt_comment", "author_type": "user"}

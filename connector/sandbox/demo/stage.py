@@ -15,7 +15,7 @@ from connector.model import Kind, Ref, State
 from connector.sandbox.demo.crm import Crm, Deed
 from connector.sandbox.demo.deeds import People
 from connector.sandbox.demo.people import ACTIVITY, Agent, Networks
-from connector.sync.engine import Report
+from connector.sync.report import Report
 
 EXAMPLE = Path(__file__).parents[3] / "config.example.yaml"
 HOLDER = "demo"
