@@ -34,7 +34,7 @@ from connector.sync.engine import Engine, Progress
 
 CRMS: Mapping[str, type[Salesforce] | type[Odoo]] = {"salesforce": Salesforce, "odoo": Odoo}
 
-LEASE = timedelta(seconds=90)
+LEASE = timedelta(seconds=30)
 """How long a connection stays locked after its process died. Renewed every third of it, so that two renewals may fail."""
 
 
@@ -120,6 +120,14 @@ class Plug:
     def capabilities(self) -> dict[Side, Capabilities]:
         return {Side.PLATFORM: Chatwoot.capabilities, Side.CRM: CRMS[self.config.crm.type].capabilities}
 
+    def intervals(self, schedule: Mapping[str, timedelta]) -> dict[tuple[Side, str], timedelta]:
+        """How often each stream is read: what the config's schedule says, else what its adapter proposes."""
+        return {
+            (side, stream.name): schedule.get(stream.name, stream.every)
+            for side, can in self.capabilities.items()
+            for stream in can.streams
+        }
+
     @property
     def systems(self) -> dict[Side, str]:
         return {Side.PLATFORM: self.config.platform.type, Side.CRM: self.config.crm.type}
@@ -158,6 +166,14 @@ class Joined:
     platform: Adapter
     crm: Adapter
 
+    @property
+    def adapters(self) -> tuple[Adapter, Adapter]:
+        return self.platform, self.crm
+
+    def close(self) -> None:
+        for adapter in self.adapters:
+            adapter.close()
+
     def engine(
         self,
         *,
@@ -185,8 +201,7 @@ class Joined:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.platform.close()
-        self.crm.close()
+        self.close()
 
 
 class App:
@@ -274,7 +289,7 @@ def held_lease(ledger: Ledger, holder: str) -> Iterator[None]:
     if not ledger.lease(holder, LEASE):
         raise LeaseTaken(
             f"Another process is working on the connection {ledger.connection}.",
-            f"Stop it (`connector run`?), or wait: a process that died is forgotten after {LEASE.seconds} seconds.",
+            f"Stop it (`connector run`, `connector worker`?), or wait: a process that died is forgotten after {LEASE.seconds} seconds.",
         )
     over = threading.Event()
     renewing = threading.Thread(target=_renew, args=(ledger, holder, over), name=f"lease {ledger.connection}")

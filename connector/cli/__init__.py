@@ -15,7 +15,7 @@ from connector.cli.checking import check
 from connector.cli.explaining import explain
 from connector.cli.holding import app as holds
 from connector.cli.planning import plan
-from connector.cli.running import run
+from connector.cli.running import run, worker
 from connector.cli.sandboxing import app as sandbox
 from connector.cli.schemas import schema, version
 from connector.cli.shared import FAULT, INTERRUPTED, Options, complain, errors
@@ -95,6 +95,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "plan": plan,
     "sync": sync,
     "run": run,
+    "worker": worker,
     "status": status,
     "explain": explain,
     "audit": audit,

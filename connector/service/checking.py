@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from connector.adapters.base import Account, Adapter, ObjectInfo
+from connector.adapters.base import Account, Adapter, Capabilities, ObjectInfo
 from connector.app import Joined, Plug
-from connector.errors import Problem, RemoteError, SchemaDrift
+from connector.config import Config
+from connector.errors import ConfigError, Problem, RemoteError, SchemaDrift
 from connector.mapping.check import check, objects
 from connector.mapping.source import Place, did_you_mean
 from connector.model import Kind, Side
@@ -37,7 +38,7 @@ def check_connection(joined: Joined, schedule: Mapping[str, timedelta], schedule
             found.findings.append(_remote(plug, side, error))
     found.findings += pin_findings(plug, plug.ledger.pins(), found.accounts)
     found.findings += _webhooks(plug, joined.platform)
-    found.findings += unknown_streams(adapters.values(), schedule, schedule_place)
+    found.findings += unknown_streams([one.capabilities for one in adapters.values()], schedule, schedule_place)
     if len(found.accounts) == len(adapters):
         try:
             found.findings += _mapping(joined)
@@ -64,9 +65,20 @@ def pin_findings(plug: Plug, pins: Pins | None, accounts: Mapping[Side, Account]
         )
 
 
-def unknown_streams(adapters: Iterable[Adapter], schedule: Mapping[str, timedelta], place: Place) -> Iterator[Problem]:
+def check_schedule(plugs: Iterable[Plug], config: Config) -> None:
+    """Raises ConfigError for names in the config's schedule that nothing reads."""
+    problems = list(
+        unknown_streams([can for plug in plugs for can in plug.capabilities.values()], config.schedule, config.place)
+    )
+    if problems:
+        raise ConfigError(problems)
+
+
+def unknown_streams(
+    capabilities: Iterable[Capabilities], schedule: Mapping[str, timedelta], place: Place
+) -> Iterator[Problem]:
     """Names in the config's schedule that no adapter reads. Pure."""
-    known = {stream.name for adapter in adapters for stream in adapter.capabilities.streams}
+    known = {stream.name for can in capabilities for stream in can.streams}
     for name in schedule:
         if name not in known:
             yield place.at("schedule", name).problem(f"there is no stream {name!r}.", did_you_mean(name, known))

@@ -8,15 +8,15 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from connector.model import IntentState, State
+from connector.service.served import Served
 from connector.service.status import status
-from connector.service.worker import Worker
 
 
 class Metrics(Collector):
-    """Made once per daemon; the store is asked at each scrape."""
+    """Made once per process; the store is asked at each scrape."""
 
-    def __init__(self, workers: Mapping[str, Worker], clock: Callable[[], datetime]) -> None:
-        self._workers = workers
+    def __init__(self, served: Mapping[str, Served], clock: Callable[[], datetime]) -> None:
+        self._served = served
         self._clock = clock
         self.registry = CollectorRegistry()
         self.webhooks = Counter(
@@ -50,8 +50,8 @@ class Metrics(Collector):
         success = gauge("last_success_seconds", "Unix time of the last successful read of a stream.", "side", "stream")
         lost = gauge("lost_webhooks", "Messages that a read brought and no webhook ever named, while webhooks came in.")
         rounds = CounterMetricFamily("connector_rounds", "Rounds of this process.", labels=("connection",))
-        for name, worker in self._workers.items():
-            found = status(worker.plug, self._clock())
+        for name, one in self._served.items():
+            found = status(one.plug, self._clock())
             for state in State:
                 messages.add_metric((name, state), found.account.get(state, 0))
             for intent in IntentState:
@@ -64,13 +64,13 @@ class Metrics(Collector):
             for stream in found.streams:
                 if stream.lag is not None:
                     lag.add_metric((name, stream.side, stream.stream), stream.lag)
+                if stream.read_at:
+                    success.add_metric((name, stream.side, stream.stream), stream.read_at.timestamp())
             for system, count in found.calls_today.items():
                 calls.add_metric((name, system), count)
             for what, count in found.allowance.items():
                 allowance.add_metric((name, what), count or 0)
-            for (side, stream_name), when in dict(worker.succeeded).items():
-                success.add_metric((name, side, stream_name), when.timestamp())
             if found.webhooks:
                 lost.add_metric((name,), found.webhooks.lost)
-            rounds.add_metric((name,), worker.rounds)
+            rounds.add_metric((name,), one.rounds)
         yield from (messages, intents, holds, problems, dirty, balanced, lag, calls, allowance, success, lost, rounds)

@@ -17,12 +17,13 @@ ALLOWANCE = "allowance"
 @dataclass(frozen=True)
 class StreamStatus:
     """`read_until` is the side's own time before which everything has been read, `lag` the seconds since then (None: never
-    read to the end)."""
+    read to the end); `read_at` our time of the last read."""
 
     side: Side
     stream: str
     read_until: datetime | None
     lag: float | None
+    read_at: datetime | None
     under_way: bool
 
 
@@ -58,7 +59,7 @@ def status(plug: Plug, now: datetime) -> Status:
     """Everything about one connection. `now` is the time of the question."""
     ledger = plug.ledger
     account, counts, pins = ledger.account(), ledger.counts(), ledger.pins()
-    runs = ledger.last_runs(1)
+    runs, reads = ledger.last_runs(1), ledger.reads()
     capabilities = plug.capabilities
     return Status(
         connection=plug.name,
@@ -71,7 +72,7 @@ def status(plug: Plug, now: datetime) -> Status:
         },
         balanced=account.balanced,
         streams=tuple(
-            stream_status(side, stream.name, ledger.cursor(side, stream.name), now)
+            stream_status(side, stream.name, ledger.cursor(side, stream.name), reads.get((side, stream.name)), now)
             for side, can in capabilities.items()
             for stream in can.streams
         ),
@@ -93,7 +94,7 @@ def webhooks(plug: Plug) -> Webhooks | None:
     return plug.ledger.webhooks() if plug.config.platform.webhook_secret else None
 
 
-def stream_status(side: Side, name: str, cursor: Cursor, now: datetime) -> StreamStatus:
+def stream_status(side: Side, name: str, cursor: Cursor, read_at: datetime | None, now: datetime) -> StreamStatus:
     """Pure."""
     lag = (now - cursor.watermark).total_seconds() if cursor.watermark else None
-    return StreamStatus(side, name, cursor.watermark, lag, cursor.resume is not None)
+    return StreamStatus(side, name, cursor.watermark, lag, read_at, cursor.resume is not None)

@@ -11,11 +11,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from connector.app import now
+from connector.app import Plug, now
 from connector.errors import AuthError, RemoteError
 from connector.model import Side
 from connector.service.metrics import Metrics
-from connector.service.worker import Worker
+from connector.service.served import Served
 
 BODY_LIMIT = 1 << 20
 """Bytes. A message of Chatwoot holds at most 150,000 characters (its `content` limit); with its conversation around it a
@@ -27,14 +27,12 @@ log = structlog.get_logger("connector.web")
 
 
 class Web:
-    """The handlers. `every` is the interval of each stream."""
+    """The handlers. `schedule` is the one of the config."""
 
-    def __init__(
-        self, workers: Mapping[str, Worker], metrics: Metrics, every: Mapping[tuple[Side, str], timedelta]
-    ) -> None:
-        self._workers = workers
+    def __init__(self, served: Mapping[str, Served], metrics: Metrics, schedule: Mapping[str, timedelta]) -> None:
+        self._served = served
         self._metrics = metrics
-        self._every = every
+        self._every = {name: one.plug.intervals(schedule) for name, one in served.items()}
         self.app = Starlette(
             routes=[
                 Route("/webhooks/{connection}", self.webhook, methods=["POST"]),
@@ -47,26 +45,26 @@ class Web:
     async def webhook(self, request: Request) -> Response:
         """Verify, note which refs to look at, answer at once: a platform that waits may give up and send again."""
         name = request.path_params["connection"]
-        worker = self._workers.get(name)
-        if worker is None:
+        served = self._served.get(name)
+        if served is None:
             return _told(404, "there is no such connection")
         body = await _limited(request)
         if body is None:
             return self._refused(name, "too_large", 413, f"the body is larger than {BODY_LIMIT} bytes")
         try:
-            hints = worker.joined.platform.hints(dict(request.headers), body)
+            hints = served.hints(dict(request.headers), body)
         except AuthError:
             # Whoever knocks without the secret is told nothing about it.
             return self._refused(name, "bad_signature", 401, "the signature does not fit")
         except RemoteError:
             return self._refused(name, "unreadable", 400, "the body cannot be read")
-        if not worker.look_at([hint.ref for hint in hints]):
+        if not await served.look_at([hint.ref for hint in hints]):
             return self._refused(name, "busy", 503, "too many webhooks are waiting")
         self._metrics.webhooks.labels(name, "accepted").inc()
         return JSONResponse({"queued": len(hints)}, 202)
 
     async def health(self, _request: Request) -> Response:
-        """200 while every connection's thread is alive."""
+        """200 while this process does its part for every connection."""
         found = await run_in_threadpool(self._health, now())
         return JSONResponse(found, 200 if found["live"] else 503)
 
@@ -79,15 +77,20 @@ class Web:
         return Response(await run_in_threadpool(self._metrics.render), media_type=CONTENT_TYPE_LATEST)
 
     def _health(self, at: datetime) -> dict[str, object]:
-        ages = {name: worker.ages(at) for name, worker in self._workers.items()}
+        ages = {name: self._ages(one.plug, at) for name, one in self._served.items()}
         return {
-            "live": all(worker.thread.is_alive() for worker in self._workers.values()),
-            "ready": all(fresh(streams, self._every) for streams in ages.values()),
+            "live": all(one.alive for one in self._served.values()),
+            "ready": all(fresh(streams, self._every[name]) for name, streams in ages.items()),
             "connections": {
                 name: {"seconds_since_read": {f"{side}.{stream}": age for (side, stream), age in streams.items()}}
                 for name, streams in ages.items()
             },
         }
+
+    def _ages(self, plug: Plug, at: datetime) -> dict[tuple[Side, str], float | None]:
+        """Seconds since the last successful read of each stream, None before the first."""
+        reads = plug.ledger.reads()
+        return {one: (at - reads[one]).total_seconds() if one in reads else None for one in self._every[plug.name]}
 
     def _refused(self, connection: str, result: str, code: int, message: str) -> Response:
         self._metrics.webhooks.labels(connection, result).inc()

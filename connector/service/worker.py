@@ -1,45 +1,24 @@
-"""One connection at work: a thread that owns the engine, and the queue of what is due.
+"""One connection of the daemon: a thread that takes its turns, and the queue of what is due.
 
-due streams and hinted refs come in from the schedule and from webhooks; the thread takes all of them and does a round.
+Due streams come in from the schedule, hinted refs from webhooks; the thread takes all of them and does a turn.
 """
 
 import threading
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from traceback import extract_tb
 
 import structlog
 
-from connector.adapters.base import Stream
-from connector.app import Joined, LeaseTaken, Plug, held_lease, now
-from connector.errors import AllowanceSpent, ConnectorError, RemoteError
-from connector.model import Ref, Side
-from connector.service.spending import Spending
-from connector.service.status import ALLOWANCE
-from connector.service.stopping import Stopped, stoppable
-from connector.store.announcing import PATIENCE
-from connector.sync.engine import Engine
-from connector.sync.report import Report
+from connector.app import LeaseTaken, Plug, held_lease, now
+from connector.model import Hint, Ref, Side
+from connector.service.stopping import Stopped
+from connector.service.turns import RETRY, Turns, Work, failed
+from connector.store.turning import HINTS
 
-RETRY = 30.0
-"""Seconds until a connection that could not start, or lost its lease, is tried again."""
-USERS = timedelta(hours=24)
-"""How long the CRM's users are trusted: a new colleague can be assigned a day later at the latest."""
-QUEUE = 10_000
-"""Hinted refs kept at most. Hints are never data: what is turned away is found by the next poll."""
-ROUNDS = 20
-"""Rounds in a row without a read, for records that wait for one another; the schedule goes on after that."""
+SHORT = timedelta(milliseconds=500)
+"""At least so long between two turns that nobody asked for."""
 
 log = structlog.get_logger("connector.worker")
-
-
-@dataclass
-class Work:
-    """What is due now."""
-
-    streams: set[tuple[Side, str]] = field(default_factory=set)
-    refs: dict[Ref, None] = field(default_factory=dict)
 
 
 class Worker:
@@ -47,30 +26,22 @@ class Worker:
 
     def __init__(self, plug: Plug, stop: threading.Event, holder: str) -> None:
         self.plug = plug
-        self.name = plug.name
-        self.joined: Joined = plug.join(sleep=self._nap)
-        self.rounds = 0
-        self.succeeded: dict[tuple[Side, str], datetime] = {}
+        self.turns = Turns(plug, stop)
         self._stop = stop
-        self._spending = Spending(plug, self.joined.crm)
         self._holder = holder
         self._due = Work()
         self._started = now()
-        self._named: dict[Ref, datetime] = {}
         self._wake = threading.Condition()
-        self._counted: dict[str, int] = {}
         self.thread = threading.Thread(target=self._run, name=f"connection {plug.name}")
 
-    def streams(self) -> list[tuple[Side, Stream]]:
-        return [(side, stream) for side, can in self.plug.capabilities.items() for stream in can.streams]
+    @property
+    def alive(self) -> bool:
+        return self.thread.is_alive()
 
-    def ages(self, at: datetime) -> dict[tuple[Side, str], float | None]:
-        """Seconds since the last successful read of each stream, None before the first."""
-        done = dict(self.succeeded)
-        return {
-            (side, stream.name): (at - done[side, stream.name]).total_seconds() if (side, stream.name) in done else None
-            for side, stream in self.streams()
-        }
+    @property
+    def rounds(self) -> int:
+        """Of this process."""
+        return self.turns.rounds
 
     def read(self, side: Side, stream: str) -> None:
         """The schedule says: read this stream."""
@@ -78,10 +49,14 @@ class Worker:
             self._due.streams.add((side, stream))
             self._wake.notify()
 
-    def look_at(self, refs: Sequence[Ref]) -> bool:
+    def hints(self, headers: Mapping[str, str], body: bytes) -> list[Hint]:
+        """What a webhook names. Raises RemoteError."""
+        return self.turns.joined.platform.hints(headers, body)
+
+    async def look_at(self, refs: Sequence[Ref]) -> bool:
         """A webhook says: look at these. False when too many are waiting already."""
         with self._wake:
-            if len(self._due.refs) + len(refs) > QUEUE:
+            if len(self._due.refs) + len(refs) > HINTS:
                 return False
             self._due.refs.update(dict.fromkeys(refs))
             self._wake.notify()
@@ -90,9 +65,6 @@ class Worker:
     def wake(self) -> None:
         with self._wake:
             self._wake.notify()
-
-    def _nap(self, seconds: float) -> None:
-        self._stop.wait(seconds)
 
     def _run(self) -> None:
         """A connection that fails is tried again and again; the others do not notice."""
@@ -105,127 +77,33 @@ class Worker:
                     return
                 except LeaseTaken:
                     # A second daemon on the same store stands by; it goes on where the first one ends.
-                    log.info("another process works on it", connection=self.name)
-                    self._stop.wait(RETRY)
-                except ConnectorError as error:
-                    self._failed(error)
+                    log.info("another process works on it", connection=self.plug.name)
+                    self._stop.wait(RETRY.total_seconds())
                 except Exception as error:
-                    # A fault of ours in one connection must not end the others. Its message may quote a record, so the
-                    # log gets the type and the places only.
-                    places = [f"{one.filename}:{one.lineno} {one.name}" for one in extract_tb(error.__traceback__)]
-                    log.error("fault", connection=self.name, error=type(error).__name__, at=places)
-                    self._failed(
-                        ConnectorError(f"A fault in the program: {type(error).__name__}.", "Report it with the log.")
-                    )
+                    failed(self.plug, error)
+                    self._stop.wait(RETRY.total_seconds())
         finally:
-            self.joined.platform.close()
-            self.joined.crm.close()
-
-    def _failed(self, error: ConnectorError) -> None:
-        code = getattr(error, "code", type(error).__name__)
-        log.warning("connection failed", connection=self.name, error=type(error).__name__, code=code)
-        self._note(lambda: self.plug.ledger.problem("running", code, error.message, error.way_out))
-        self._stop.wait(RETRY)
+            self.turns.close()
 
     def _work(self) -> None:
-        """From a good start to the stop, or to the first error that a round does not handle itself."""
-        engine = self.joined.engine(progress=self._spending.limited(stoppable(self._stop)), sleep=self._nap)
-        accounts = engine.prepare()
-        log.info("connected", connection=self.name, **{side.value: account.id for side, account in accounts.items()})
+        """From a good start to the stop, or to the first error that a turn does not handle itself."""
+        self.turns.engine()
         self.plug.ledger.listen(self._started if self.plug.config.platform.webhook_secret else None)
-        started = now()
-        while not self._stop.is_set() and now() - started < USERS:
-            due = self._take(engine)
+        while not self._stop.is_set():
+            due = self._take()
             if self._stop.is_set():
                 return
-            self._turn(engine, due)
-            self.plug.ledger.solved("running")
+            if self.turns.turn(due) is None:
+                self._stop.wait(RETRY.total_seconds())
 
-    def _take(self, engine: Engine) -> Work:
+    def _take(self) -> Work:
         """Wait until something is due: a stream, a hint, or an intent that waited for its time."""
         with self._wake:
             if not self._due.streams and not self._due.refs:
-                self._wake.wait(self._until_due(engine.next_due()))
+                self._wake.wait(self._until(self.turns.engine().next_due()))
             due, self._due = self._due, Work()
         return due
 
     @staticmethod
-    def _until_due(due: datetime | None) -> float:
-        return RETRY if due is None else min(RETRY, max(0.5, (due - now()).total_seconds()))
-
-    def _turn(self, engine: Engine, due: Work) -> None:
-        """Look at what is due, then write until nothing is left to write."""
-        self._hear(due.refs)
-        if self._over_budget():
-            return
-        engine.begin()
-        report = Report()
-        try:
-            if due.refs:
-                self._look(engine, list(due.refs))
-            moved = not due.streams
-            for stream in sorted(due.streams):
-                trouble = len(report.trouble)
-                moved |= bool(engine.round([stream], report))
-                if len(report.trouble) == trouble:
-                    self.succeeded[stream] = now()
-            while moved and report.rounds < ROUNDS and not report.trouble:
-                moved = bool(engine.round([], report))
-        finally:
-            self.rounds += report.rounds
-            self._count(engine)
-        for error in report.trouble:
-            log.warning("round cut short", connection=self.name, error=type(error).__name__, code=error.code)
-        if report.news or report.planned:
-            log.info("round", connection=self.name, news=report.news, planned=report.planned, failed=report.failed)
-
-    def _hear(self, refs: Collection[Ref]) -> None:
-        """Webhooks named these. They are remembered for a while: where a record cannot be looked at now, a later read brings
-        it, and its webhook was not lost."""
-        at = now()
-        lately = {ref: when for ref, when in self._named.items() if when > at - PATIENCE}
-        self._named = lately | dict.fromkeys(refs, at)
-        self.plug.ledger.announced(self._named)
-        self.plug.ledger.give_up_waiting()
-
-    def _look(self, engine: Engine, refs: Sequence[Ref]) -> None:
-        try:
-            engine.look_at(refs, Side.PLATFORM)
-            self.plug.ledger.solved("webhooks")
-        except RemoteError as error:
-            # Nothing is lost: the next poll of the stream finds what the hint spoke of.
-            self.plug.ledger.problem("webhooks", error.code, error.message, error.way_out)
-
-    def _over_budget(self) -> bool:
-        """Whether the day's share of CRM calls is spent; then nothing is read or written for a while."""
-        try:
-            self._spending.check()
-        except AllowanceSpent as error:
-            self.plug.ledger.problem("allowance", error.code, error.message, error.way_out)
-            self._stop.wait(RETRY)
-            return True
-        self.plug.ledger.solved("allowance")
-        return False
-
-    def _count(self, engine: Engine) -> None:
-        """Add the calls made since the last turn to today's, and remember what the CRM says of its own count."""
-
-        def add() -> None:
-            for adapter in engine.adapters.values():
-                calls = adapter.usage().calls
-                new = calls - self._counted.get(adapter.system, 0)
-                if new > 0:
-                    self.plug.ledger.usage_add(now().date(), adapter.system, new)
-                    self._counted[adapter.system] = calls
-            usage = engine.adapters[Side.CRM].usage()
-            if usage.allowance is not None:
-                self.plug.ledger.remember(ALLOWANCE, {"used": usage.used, "allowance": usage.allowance})
-
-        self._note(add)
-
-    def _note(self, write: Callable[[], None]) -> None:
-        """Notes for people, which must not hide the error that led here when the store is what is broken."""
-        try:
-            write()
-        except ConnectorError as error:
-            log.error("the store takes no notes", connection=self.name, error=type(error).__name__)
+    def _until(due: datetime | None) -> float:
+        return RETRY.total_seconds() if due is None else min(RETRY, max(SHORT, due - now())).total_seconds()

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, select, update
 
 from connector.model import Fact, Kind, Ref, Side, stamp
 from connector.store import rows
-from connector.store.database import Scoped, chunks, insert
+from connector.store.database import Scoped, chunks, insert, upsert
 from connector.store.entries import Webhooks
 from connector.store.schema import awaited, facts, memory
 
@@ -19,6 +19,8 @@ PATIENCE = timedelta(minutes=10)
 """How long after its message was read a webhook may still come; also how far the clocks of two machines may differ."""
 SINCE = "webhooks since"
 """Where the store remembers when the first webhook came that named a message."""
+LISTENING = "webhooks taken since"
+"""Where the store remembers since when a process takes webhooks, for the processes that only read."""
 
 
 class Announcing(Scoped):
@@ -30,7 +32,14 @@ class Announcing(Scoped):
         any more: nobody may have listened when it came."""
         self.listening_since = since
         with self._writing() as db:
+            taken = {"connection": self.connection, "key": LISTENING, "value": {"value": since and since.isoformat()}}
+            upsert(db, memory, [taken])
             db.execute(awaited.delete().where(awaited.c.connection == self.connection, awaited.c.lost.is_(False)))
+
+    def listen_elsewhere(self) -> None:
+        """Another process takes the webhooks of the connection, or did: what it loses is lost all the same."""
+        with self._reading() as db:
+            self.listening_since = _remembered(db, self.connection, LISTENING)
 
     def announced(self, refs: Collection[Ref]) -> None:
         """Webhooks named these records. One that comes late is not lost, one that comes twice is one."""
@@ -56,7 +65,7 @@ class Announcing(Scoped):
     def webhooks(self) -> Webhooks | None:
         """None where no webhook has ever named a message."""
         with self._reading() as db:
-            since = _since(db, self.connection)
+            since = _remembered(db, self.connection, SINCE)
             lost = select(func.count()).where(awaited.c.connection == self.connection, awaited.c.lost.is_(True))
             return Webhooks(since, db.scalar(lost) or 0) if since else None
 
@@ -65,7 +74,7 @@ class Announcing(Scoped):
         been named by one, or will be."""
         if self.listening_since is None or side is not Side.PLATFORM:
             return
-        since = _since(db, self.connection)
+        since = _remembered(db, self.connection, SINCE)
         if since is None:
             return
         floor = stamp(max(since, self.listening_since) + PATIENCE)
@@ -88,6 +97,6 @@ class Announcing(Scoped):
             db.execute(insert(db, awaited).on_conflict_do_nothing(index_elements=["connection", "ref"]), new)
 
 
-def _since(db: Connection, connection: str) -> datetime | None:
-    found = db.scalar(select(memory.c.value).where(memory.c.connection == connection, memory.c.key == SINCE))
-    return None if found is None else datetime.fromisoformat(found["value"])
+def _remembered(db: Connection, connection: str, key: str) -> datetime | None:
+    found = db.scalar(select(memory.c.value).where(memory.c.connection == connection, memory.c.key == key))
+    return datetime.fromisoformat(found["value"]) if found and found["value"] else None

@@ -1,6 +1,7 @@
 """What was read from the two sides: pins, cursors, positions, facts."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, case, func, select, update
 
@@ -61,6 +62,11 @@ class Observing(Announcing):
         found = self._rows(query)
         return rows.cursor_of(found[0]) if found else Cursor()
 
+    def reads(self) -> dict[tuple[Side, str], datetime]:
+        """When each stream was last read to its end."""
+        query = select(cursors).where(cursors.c.connection == self.connection, cursors.c.read_at.is_not(None))
+        return {(Side(row["side"]), row["stream"]): row["read_at"] for row in self._rows(query)}
+
     def positions(self, side: Side, stream: str) -> dict[str, str]:
         """All positions of a stream by their keys."""
         query = select(positions.c.key, positions.c.value).where(
@@ -92,7 +98,9 @@ class Observing(Announcing):
 
     def _place(self, db: Connection, side: Side, stream: str, cursor: Cursor, places: Mapping[str, str]) -> None:
         scope = {"connection": self.connection, "side": side.value, "stream": stream}
-        place = {"watermark": cursor.watermark, "since": cursor.since, "resume": cursor.resume}
+        place: dict[str, object] = {"watermark": cursor.watermark, "since": cursor.since, "resume": cursor.resume}
+        if cursor.resume is None:
+            place["read_at"] = self._clock()
         upsert(db, cursors, [scope | place])
         upsert(db, positions, [{**scope, "key": key, "value": value} for key, value in places.items()])
 

@@ -89,6 +89,7 @@ cursors = Table(
     Column("watermark", Moment),
     Column("since", Moment),
     Column("resume", Prose),
+    Column("read_at", Moment),
     PrimaryKeyConstraint("connection", "side", "stream"),
 )
 
@@ -338,6 +339,25 @@ awaited = Table(
 )
 """Messages that a read brought before a webhook named them: a row goes when the webhook comes, and is lost when it did not
 come in time."""
+
+turns = Table(
+    "turns",
+    metadata,
+    Column("connection", Word, primary_key=True),
+    Column("due_at", Moment, nullable=False),
+    Column("resting", Boolean, nullable=False),
+)
+"""When a worker should look at a connection again, at the latest; `resting` after trouble: not before then either."""
+
+hints = Table(
+    "hints",
+    metadata,
+    Column("connection", Word),
+    Column("ref", Word),
+    Column("named_at", Moment, nullable=False),
+    PrimaryKeyConstraint("connection", "ref"),
+)
+"""Records that webhooks have named and no worker has looked at yet."""
 
 leases = Table(
     "leases",

@@ -1,7 +1,7 @@
 """The store: one database for all connections, and the ledger, which is the store as one connection sees it."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Self
 
@@ -13,13 +13,15 @@ from connector.store.intents import Intents
 from connector.store.leasing import Leasing
 from connector.store.listing import Listing
 from connector.store.observing import Observing
+from connector.store.queueing import prepare_queue
 from connector.store.reading import Reading
 from connector.store.schema import vault
 from connector.store.showing import Showing
+from connector.store.turning import Turning, due
 from connector.store.vault import seal, unseal
 
 
-class Ledger(Observing, Reading, Intents, Showing, Listing, Leasing):
+class Ledger(Observing, Reading, Intents, Showing, Listing, Turning, Leasing):
     """Everything the connector knows about one connection. Cheap to make; safe to use from several threads."""
 
 
@@ -62,6 +64,14 @@ class Store:
     def at(self, connection: str) -> Ledger:
         """The store as this connection sees it; no other connection's rows can be read or written through it."""
         return Ledger(self._engine, connection, self._clock, self._token)
+
+    def due(self, connections: Sequence[str]) -> list[str]:
+        """Those of the connections that a worker should look at now, the one that waits longest first."""
+        return due(self._engine, connections, self._clock())
+
+    def queue(self) -> str:
+        """How to connect to the task queue, which is made where there is none. Raises StoreError where the store is SQLite."""
+        return prepare_queue(self._engine)
 
     def vault_put(self, name: str, text: str) -> None:
         """Keeps a secret, encrypted, replacing the one before. Raises StoreError when the store has no key."""

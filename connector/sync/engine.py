@@ -82,6 +82,7 @@ class Engine:
         self._redone = False
         self._unique: frozenset[str] | None = None
         self._tally = Tally()
+        self._accounts: dict[Side, Account] | None = None
         self.withheld = Withheld()
         self._whereabouts = Whereabouts(ledger, self.adapters)
         fetch = self._whereabouts.fetch
@@ -94,11 +95,9 @@ class Engine:
 
     def prepare(self) -> dict[Side, Account]:
         """Check both sides and the pins; the first use of a connection pins them. Raises Refusal and RemoteError."""
-        accounts = {side: adapter.check() for side, adapter in self.adapters.items()}
+        accounts = self._accounts = {side: adapter.check() for side, adapter in self.adapters.items()}
         self.begin()
-        pins = self.ledger.pins()
-        check_pins(pins, accounts[Side.PLATFORM].id, accounts[Side.CRM].id, self.mapping.digest)
-        if pins is None:
+        if self.ledger.pins() is None:
             self.ledger.pin(accounts[Side.PLATFORM].id, accounts[Side.CRM].id, self.mapping.digest)
         persons, some = self.ledger.active_links(Kind.PERSON), self.ledger.newest_links(Kind.PERSON, CANARIES)
         if persons >= HANDFUL:
@@ -116,7 +115,15 @@ class Engine:
         self.ledger.approve(self.mapping.digest)
 
     def begin(self) -> None:
-        """A new turn: the guards count from zero, and what a person has allowed meanwhile is allowed for this turn."""
+        """A new turn: the guards count from zero, and what a person has allowed meanwhile is allowed for this turn. Raises
+        Refusal.
+
+        Two actors: an admin changes the mapping on one machine and approves it; a worker on another machine still has the old
+        one. It must not write by a mapping that is not in force.
+        """
+        if self._accounts:
+            platform, crm = (self._accounts[side].id for side in Side)
+            check_pins(self.ledger.pins(), platform, crm, self.mapping.digest)
         self._tally = Tally()
         self._allowed = {*self._allowed_for_good, *(self.ledger.recall(ALLOWED_ONCE) or ())}
 

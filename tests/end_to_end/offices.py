@@ -47,6 +47,8 @@ class Chatwooted:
     """An office whose platform is the Chatwoot sandbox at `url`; a subclass brings the CRM."""
 
     crm_type: str
+    name = "shop"
+    """The connection's."""
 
     def __init__(self, url: str, account_id: int, directory: Path, mapping: str) -> None:
         self.chatwoot_url = url
@@ -75,12 +77,12 @@ class Chatwooted:
         chatwoot = Chatwoot(
             self.chatwoot_url, self.account_id, self._secret("chatwoot-token"), clock=clock, sleep=clock.sleep
         )
-        crm = self.crm_adapter(reads(compile_mapping(mapping, Context({}, "shop"))), clock)
+        crm = self.crm_adapter(reads(compile_mapping(mapping, Context({}, self.name))), clock)
         users = crm.users()
         self._store = Store.open(f"sqlite:///{self.directory}/connector.db", clock=clock)
-        compiled = compile_mapping(mapping, Context(users_by_email(users), "shop", contacts_by_email(users)))
+        compiled = compile_mapping(mapping, Context(users_by_email(users), self.name, contacts_by_email(users)))
         return Engine(
-            "shop", self._store.at("shop"), chatwoot, crm, compiled, clock=clock, sleep=clock.sleep, **options
+            self.name, self._store.at(self.name), chatwoot, crm, compiled, clock=clock, sleep=clock.sleep, **options
         )
 
     def sync(self, **options: Any) -> Report:
@@ -96,7 +98,7 @@ class Chatwooted:
     @property
     def ledger(self) -> Any:
         assert self._store is not None
-        return self._store.at("shop")
+        return self._store.at(self.name)
 
     def account(self) -> dict[str, int]:
         return {state.value: count for state, count in self.ledger.account().states.items() if count}
@@ -244,12 +246,12 @@ class Office(Chatwooted):
 
     def timeline(self, conversation: int) -> list[dict[str, Any]]:
         """The tasks of a conversation in the order in which they were made."""
-        key = f"shop:{conversation}"
+        key = f"{self.name}:{conversation}"
         rows = [row for row in self.records("Task") if row.get("SMM_Conversation_Key__c") == key]
         return sorted(rows, key=lambda row: (row["SMM_Sent_At__c"], row["Id"]))
 
     def reply(self, conversation: int, text: str) -> str:
-        thread = self.record("Social_Conversation__c", SMM_Conversation_Key__c=f"shop:{conversation}")
+        thread = self.record("Social_Conversation__c", SMM_Conversation_Key__c=f"{self.name}:{conversation}")
         made = self.crm(
             "POST", "sobjects/Social_Outbound__c", Conversation__c=thread["Id"], Body__c=text, Status__c="Queued"
         )

@@ -128,15 +128,17 @@ class Switched(Office):
         crm = Salesforce(
             self.crm_switch.url,
             ClientCredentials("connector", self._secret("salesforce-client-secret")),
-            reads(compile_mapping(file, Context({}, "shop"))),
+            reads(compile_mapping(file, Context({}, self.name))),
             clock=clock,
             sleep=sleep,
             ca=self.ca,
         )
         users = crm.users()
         self._store = Store.open(self.store_url, clock=clock)
-        compiled = compile_mapping(file, Context(users_by_email(users), "shop", contacts_by_email(users)))
-        return Engine("shop", self._store.at("shop"), chatwoot, crm, compiled, clock=clock, sleep=sleep, **options)
+        compiled = compile_mapping(file, Context(users_by_email(users), self.name, contacts_by_email(users)))
+        return Engine(
+            self.name, self._store.at(self.name), chatwoot, crm, compiled, clock=clock, sleep=sleep, **options
+        )
 
     @contextmanager
     def spoiling(
@@ -192,35 +194,38 @@ class Switched(Office):
         (self.directory / "store-key").write_text("a key for tests only")
         settings = {
             "store": {"url": self.store_url, "key": "file:store-key"},
-            "connections": {
-                "shop": {
-                    "platform": {
-                        "type": "chatwoot",
-                        "url": self.platform_switch.url,
-                        "account": self.account_id,
-                        "token": "file:chatwoot-token",
-                    },
-                    "crm": {
-                        "type": "salesforce",
-                        "url": self.crm_switch.url,
-                        "auth": {
-                            "flow": "client_credentials",
-                            "client_id": "connector",
-                            "client_secret": "file:salesforce-client-secret",
-                        },
-                        "ca": "ca.pem",
-                    },
-                    "mapping": str(self.mapping_file),
-                }
-            },
+            "connections": {self.name: self.connection},
         }
         YAML().dump(settings, path)
         return path
 
+    @property
+    def connection(self) -> dict[str, Any]:
+        """As it stands in a config file, which may lie elsewhere."""
+        return {
+            "platform": {
+                "type": "chatwoot",
+                "url": self.platform_switch.url,
+                "account": self.account_id,
+                "token": f"file:{self.directory}/chatwoot-token",
+            },
+            "crm": {
+                "type": "salesforce",
+                "url": self.crm_switch.url,
+                "auth": {
+                    "flow": "client_credentials",
+                    "client_id": "connector",
+                    "client_secret": f"file:{self.directory}/salesforce-client-secret",
+                },
+                "ca": self.ca,
+            },
+            "mapping": str(self.mapping_file),
+        }
+
     def broken_promises(self) -> list[str]:
         """What `connector audit` finds; a promise that nothing was checked for is none."""
         with App.open(self.config) as app:
-            (plug,) = app.chosen("shop")
+            (plug,) = app.chosen(self.name)
             with plug.join() as joined:
                 found = audit_connection(joined)
         assert len(found) >= 8, "the audit has lost a promise"
@@ -236,7 +241,7 @@ class Switched(Office):
         crm["Social_Outbound__c"] = self.records("Social_Outbound__c")
         shown: dict[str, Any] = {}
         for place, number in enumerate(conversations):
-            key = f"shop:{number}"
+            key = f"{self.name}:{number}"
             (thread,) = [row for row in crm["Social_Conversation__c"] if row.get("SMM_Conversation_Key__c") == key]
             row = self.conversation(number)
             person = self.person(row["meta"]["sender"]["id"])
@@ -280,10 +285,11 @@ class Switched(Office):
 
 
 @contextmanager
-def opened(directory: Path, store_url: str | None = None) -> Iterator[Switched]:
-    """Both systems, with nobody in them yet, behind their switches."""
+def opened(directory: Path, store_url: str | None = None, name: str = "shop") -> Iterator[Switched]:
+    """Both systems, with nobody in them yet, behind their switches. `name` is that of the connection."""
     with running(directory) as sandboxes:
         office = Switched(sandboxes, store_url)
+        office.name = name
         office.control("import", inboxes=INBOXES, labels=LABELS)
         try:
             yield office
@@ -318,7 +324,7 @@ class Story:
         office.agent("POST", f"conversations/{number}/messages", content="an agent answers", message_type="outgoing")
         office.agent("POST", f"conversations/{number}/labels", labels=["vip"])
         office.agent("POST", f"conversations/{number}/toggle_priority", priority="high")
-        thread = office.record("Social_Conversation__c", SMM_Conversation_Key__c=f"shop:{number}")
+        thread = office.record("Social_Conversation__c", SMM_Conversation_Key__c=f"{office.name}:{number}")
         changed = {"Labels__c": "repair", "Priority__c": "low", "Status__c": "resolved"}
         office.crm("PATCH", f"sobjects/Social_Conversation__c/{thread['Id']}", **changed)
         office.crm("PATCH", f"sobjects/Contact/{thread['Contact__c']}", Email=f"noa@{self.name.lower()}.example")

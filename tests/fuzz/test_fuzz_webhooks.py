@@ -20,8 +20,9 @@ from connector.adapters.chatwoot.webhook import EVENTS, MAX_AGE
 from connector.app import App, now
 from connector.model import Ref
 from connector.service.metrics import Metrics
+from connector.service.turns import Work
 from connector.service.web import BODY_LIMIT, Web
-from connector.service.worker import Work, Worker
+from connector.service.worker import Worker
 
 MAPPING = Path(__file__).parents[2] / "mappings/chatwoot-salesforce-minimal.yaml"
 CONFIG = """\
@@ -377,7 +378,7 @@ def test_another_path_or_method_queues_nothing(receiver: Receiver, path: str, me
 @pytest.mark.parametrize("spell", [str.lower, str.upper, str.title, str.swapcase])
 def test_the_adapter_itself_does_not_mind_how_a_header_is_written(receiver: Receiver, spell: Any) -> None:
     headers = {spell(name.decode()): value.decode() for name, value in signed(BODY)}
-    hints = receiver.worker.joined.platform.hints(headers, BODY)
+    hints = receiver.worker.hints(headers, BODY)
     assert [str(hint.ref) for hint in hints] == ["chatwoot:person:5"]
 
 

@@ -39,10 +39,10 @@ CONNECTION = """\
 
 # Every stream is read once, at the start; what comes later comes by webhook.
 REST = """\
-store: {url: "sqlite:///connector.db", key: "file:store-key"}
-service: {port: 0}
-schedule: {conversations: 1d, recheck: 1d, changes: 1d}
-log: {format: json}
+store: {{url: "{store}", key: "file:store-key"}}
+service: {{port: 0}}
+schedule: {{conversations: 1d, recheck: 1d, changes: 1d}}
+log: {{format: json}}
 connections:
 """
 
@@ -59,13 +59,13 @@ def eventually(check):
 
 
 class Daemon:
-    """`connector run` in a folder, its address and its log."""
+    """`connector run` in a folder, or `connector worker --serve`; its address and its log."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, command: tuple[str, ...] = ("run",)) -> None:
         self.folder = folder
         program = "from connector.cli import main; main()"
         self.process = subprocess.Popen(
-            [sys.executable, "-c", program, "--config", str(folder / "config.yaml"), "run"],
+            [sys.executable, "-c", program, "--config", str(folder / "config.yaml"), *command],
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             text=True,
@@ -74,7 +74,7 @@ class Daemon:
         self.log: list[str] = []
         for line in self.process.stderr:
             self.log.append(line)
-            if line.startswith("The connector runs"):
+            if line.startswith(("The connector runs", "A worker runs")):
                 break
         else:
             pytest.fail("".join(self.log))
@@ -116,7 +116,7 @@ def folder(tmp_path, sandboxes):
     return make_folder(tmp_path, sandboxes)
 
 
-def make_folder(folder: Path, sandboxes) -> Path:
+def make_folder(folder: Path, sandboxes, store: str = "sqlite:///connector.db") -> Path:
     (folder / "store-key").write_text("a key for tests only")
     (folder / "webhook-secret").write_text("a-webhook-secret")
     (folder / "bad-token").write_text("not-the-token")
@@ -128,7 +128,7 @@ def make_folder(folder: Path, sandboxes) -> Path:
         "mapping": MAPPINGS / "chatwoot-salesforce.yaml",
     }
     (folder / "config.yaml").write_text(
-        REST
+        REST.format(store=store)
         + CONNECTION.format(name="main", token=sandboxes.chatwoot_token, **given)
         + CONNECTION.format(name="broken", token="bad-token", **given)
     )
@@ -136,18 +136,25 @@ def make_folder(folder: Path, sandboxes) -> Path:
 
 
 @contextmanager
-def started(folder: Path):
-    daemon = Daemon(folder)
+def started(folder: Path, *command: str):
+    daemon = Daemon(folder, command or ("run",))
     try:
         yield daemon
     finally:
         daemon.stop()
 
 
-@pytest.fixture(scope="module")
-def daemon(tmp_path_factory, sandboxes):
-    with started(make_folder(tmp_path_factory.mktemp("daemon"), sandboxes)) as running_:
-        yield running_
+@pytest.fixture(scope="module", params=["run", "worker"])
+def daemon(request, tmp_path_factory, sandboxes):
+    """What serves the connections: the one daemon, or one of many workers."""
+    folder = tmp_path_factory.mktemp("daemon")
+    if request.param == "run":
+        with started(make_folder(folder, sandboxes)) as running_:
+            yield running_
+    else:
+        store = request.getfixturevalue("postgresql_server").create()
+        with started(make_folder(folder, sandboxes, store), "worker", "--serve") as running_:
+            yield running_
 
 
 @pytest.fixture

@@ -19,8 +19,9 @@ from connector.service.budget import RESERVE, Budget, over
 from connector.service.checking import pin_findings
 from connector.service.planning import Change, Write, changes_of, crm_calls
 from connector.service.status import stream_status
+from connector.service.turns import RETRY
 from connector.service.web import LATE, fresh
-from connector.service.worker import RETRY, Worker
+from connector.service.worker import SHORT, Worker
 from connector.store.entries import Pins
 
 FULL = Path(__file__).parents[2] / "mappings" / "chatwoot-salesforce.yaml"
@@ -119,14 +120,14 @@ def test_a_service_is_ready_while_no_stream_is_late(ages, ready):
     ],
 )
 def test_a_stream_lags_behind_the_time_it_was_read_to(cursor, lag, under_way):
-    found = stream_status(Side.CRM, "changes", cursor, NOW)
+    found = stream_status(Side.CRM, "changes", cursor, None, NOW)
     assert (found.lag, found.under_way) == (lag, under_way)
 
 
 @pytest.mark.parametrize("seconds", [None, -100, 0, 1, 10_000])
 def test_a_worker_waits_for_the_next_write_but_never_long_and_never_not(seconds):
     due = None if seconds is None else datetime.now(UTC) + timedelta(seconds=seconds)
-    assert 0.5 <= Worker._until_due(due) <= RETRY
+    assert SHORT.total_seconds() <= Worker._until(due) <= RETRY.total_seconds()
 
 
 def test_of_two_crm_users_with_one_address_the_active_one_counts():

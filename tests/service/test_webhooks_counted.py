@@ -44,12 +44,11 @@ def test_a_webhook_whose_record_could_not_be_looked_at_did_come(folder):
         worker = Worker(plug, threading.Event(), "test")
         plug.ledger.listen(datetime.now(UTC))
         named, other = (Ref("chatwoot", "message", f"1-{n}") for n in (1, 2))
-        worker._hear([named])
+        worker.turns._hear([named])
         later = stamp(datetime.now(UTC) + timedelta(hours=1))
         facts = [Fact(ref, Side.PLATFORM, Kind.MESSAGE, {"sent_at": later}, "v") for ref in (named, other)]
         plug.ledger.ingest(Side.PLATFORM, "conversations", facts, Cursor(), {})
-        worker._hear([])
+        worker.turns._hear([])
         with plug.ledger._reading() as db:
             assert list(db.scalars(text("SELECT ref FROM awaited"))) == [str(other)]
-        worker.joined.platform.close()
-        worker.joined.crm.close()
+        worker.turns.close()

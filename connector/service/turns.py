@@ -1,0 +1,169 @@
+"""Turns of one connection: look at what is due, then write until nothing is left to write.
+
+Taken under the connection's lease and by one thread at a time, be it the daemon's or one of many workers'.
+"""
+
+import threading
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from traceback import extract_tb
+
+import structlog
+
+from connector.app import Joined, Plug, now
+from connector.errors import AllowanceSpent, ConnectorError, RemoteError
+from connector.model import Ref, Side
+from connector.service.spending import Spending
+from connector.service.status import ALLOWANCE
+from connector.service.stopping import stoppable
+from connector.store.announcing import PATIENCE
+from connector.sync.engine import Engine
+from connector.sync.report import Report
+
+RETRY = timedelta(seconds=30)
+"""Until a connection that could not start, is out of its allowance, or met trouble is looked at again."""
+USERS = timedelta(hours=24)
+"""How long the CRM's users are trusted: a new colleague can be assigned a day later at the latest."""
+ROUNDS = 20
+"""Rounds in a row without a read, for records that wait for one another; the schedule goes on after that."""
+
+log = structlog.get_logger("connector.turns")
+
+
+@dataclass
+class Work:
+    """What is due now."""
+
+    streams: set[tuple[Side, str]] = field(default_factory=set)
+    refs: dict[Ref, None] = field(default_factory=dict)
+
+
+class Turns:
+    """Of the connection of `plug`. `stop` ends a turn at the next safe point."""
+
+    def __init__(self, plug: Plug, stop: threading.Event) -> None:
+        self.plug = plug
+        self.joined: Joined = plug.join(sleep=self._nap)
+        self.rounds = 0
+        self._stop = stop
+        self._spending = Spending(plug, self.joined.crm)
+        self._named: dict[Ref, datetime] = {}
+        self._counted: dict[str, int] = {}
+        self._engine: Engine | None = None
+        self._made = now()
+
+    def close(self) -> None:
+        self.joined.close()
+
+    def engine(self) -> Engine:
+        """Both sides are there and are who they should be. Made anew once a day. Raises ConnectorError."""
+        if self._engine is None or now() - self._made > USERS:
+            engine = self.joined.engine(progress=self._spending.limited(stoppable(self._stop)), sleep=self._nap)
+            accounts = engine.prepare()
+            ids = {side.value: account.id for side, account in accounts.items()}
+            log.info("connected", connection=self.plug.name, **ids)
+            self._engine, self._made = engine, now()
+        return self._engine
+
+    def turn(self, due: Work) -> Report | None:
+        """One turn; None where the CRM's allowance is spent, so that none was taken. Raises ConnectorError and Stopped."""
+        try:
+            report = self._turn(self.engine(), due)
+        except BaseException:
+            # Whatever it was, the next turn looks first whether both sides are still who they should be.
+            self._engine = None
+            raise
+        self.plug.ledger.solved("running")
+        return report
+
+    def _turn(self, engine: Engine, due: Work) -> Report | None:
+        self._hear(due.refs)
+        if self._over_budget():
+            return None
+        engine.begin()
+        report = Report()
+        try:
+            if due.refs:
+                self._look(engine, list(due.refs))
+            moved = not due.streams
+            for stream in sorted(due.streams):
+                moved |= bool(engine.round([stream], report))
+            while moved and report.rounds < ROUNDS and not report.trouble:
+                moved = bool(engine.round([], report))
+        finally:
+            self.rounds += report.rounds
+            self._count(engine)
+        for error in report.trouble:
+            log.warning("round cut short", connection=self.plug.name, error=type(error).__name__, code=error.code)
+        if report.news or report.planned:
+            log.info("round", connection=self.plug.name, news=report.news, planned=report.planned, failed=report.failed)
+        return report
+
+    def _nap(self, seconds: float) -> None:
+        self._stop.wait(seconds)
+
+    def _hear(self, refs: Collection[Ref]) -> None:
+        """Webhooks named these. They are remembered for a while: where a record cannot be looked at now, a later read brings
+        it, and its webhook was not lost."""
+        at = now()
+        lately = {ref: when for ref, when in self._named.items() if when > at - PATIENCE}
+        self._named = lately | dict.fromkeys(refs, at)
+        self.plug.ledger.announced(self._named)
+        self.plug.ledger.give_up_waiting()
+
+    def _look(self, engine: Engine, refs: Sequence[Ref]) -> None:
+        try:
+            engine.look_at(refs, Side.PLATFORM)
+            self.plug.ledger.solved("webhooks")
+        except RemoteError as error:
+            # Nothing is lost: the next poll of the stream finds what the hint spoke of.
+            self.plug.ledger.problem("webhooks", error.code, error.message, error.way_out)
+
+    def _over_budget(self) -> bool:
+        """Whether the day's share of CRM calls is spent; then nothing is read or written for a while."""
+        try:
+            self._spending.check()
+        except AllowanceSpent as error:
+            self.plug.ledger.problem("allowance", error.code, error.message, error.way_out)
+            return True
+        self.plug.ledger.solved("allowance")
+        return False
+
+    def _count(self, engine: Engine) -> None:
+        """Add the calls made since the last turn to today's, and remember what the CRM says of its own count."""
+
+        def add() -> None:
+            for adapter in engine.adapters.values():
+                calls = adapter.usage().calls
+                new = calls - self._counted.get(adapter.system, 0)
+                if new > 0:
+                    self.plug.ledger.usage_add(now().date(), adapter.system, new)
+                    self._counted[adapter.system] = calls
+            usage = engine.adapters[Side.CRM].usage()
+            if usage.allowance is not None:
+                self.plug.ledger.remember(ALLOWANCE, {"used": usage.used, "allowance": usage.allowance})
+
+        note(self.plug, add)
+
+
+def failed(plug: Plug, error: Exception) -> None:
+    """Tell people why a turn ended, in `status` and in the log."""
+    if not isinstance(error, ConnectorError):
+        # A fault of ours in one connection must not end the others. Its message may quote a record, so the log gets the type
+        # and the places only.
+        places = [f"{one.filename}:{one.lineno} {one.name}" for one in extract_tb(error.__traceback__)]
+        log.error("fault", connection=plug.name, error=type(error).__name__, at=places)
+        error = ConnectorError(f"A fault in the program: {type(error).__name__}.", "Report it with the log.")
+    code = getattr(error, "code", type(error).__name__)
+    message, way_out = error.message, error.way_out
+    log.warning("connection failed", connection=plug.name, error=type(error).__name__, code=code)
+    note(plug, lambda: plug.ledger.problem("running", code, message, way_out))
+
+
+def note(plug: Plug, write: Callable[[], None]) -> None:
+    """Notes for people, which must not hide the error that led here when the store is what is broken."""
+    try:
+        write()
+    except ConnectorError as error:
+        log.error("the store takes no notes", connection=plug.name, error=type(error).__name__)
