@@ -138,6 +138,10 @@ class Doubts:
         absent: list[int] = []
         for intent in intents:
             now, fields = shown.get(intent.id), resolve(intent.action.fields, linked)
+            if now and intent.action.target is None and isinstance(fields, Waiting):
+                # Two actors: the answer to our creation is lost; a person deletes the contact that it hangs on, so that the
+                # contact's link ends. The record is there all the same, as it shows itself.
+                fields = dict(now.fields)
             if now is None or isinstance(fields, Waiting):
                 absent.append(intent.id)
                 continue

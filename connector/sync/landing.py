@@ -1,13 +1,14 @@
 """What stands in the store once a write has landed or was given up. Every settlement is one transaction."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from connector.mapping.compiled import Compiled
-from connector.model import Fact, Intent, Ref
-from connector.store.entries import Entries
+from connector.model import Fact, Intent, Kind, Link, Ref
+from connector.store.entries import Entries, Settlement
 from connector.store.store import Ledger
 from connector.sync.placeholders import Linked, parents
-from connector.sync.settling import Landed, settlement
+from connector.sync.settling import Landed, no_read_back, personas_beside, settlement
 
 
 class Landing:
@@ -22,14 +23,29 @@ class Landing:
         if not landed:
             return
         subjects = [one.intent.action.subject for one in landed]
-        links = self._ledger.links_of(subjects, active=True)
-        refs = {one.receipt.ref for one in landed} | set(subjects)
-        facts = self._ledger.facts(refs)
+        targets = [one.receipt.ref for one in landed]
+        contacts = [one.receipt.ref for one in landed if one.intent.action.kind is Kind.PERSON]
+        links = self._ledger.links_of([*subjects, *contacts], active=True)
+        facts = self._ledger.facts({*subjects, *targets})
         linked = self.linked([one.intent for one in landed])
-        self._ledger.settle([settlement(one, self._mapping, facts, links, linked) for one in landed])
+        settlements = [settlement(one, self._mapping, facts, links, linked) for one in landed]
+        self._ledger.settle(self._with_personas(settlements, landed, links))
         if any(one.intent.attempts and one.intent.action.target is None for one in landed):
             # A record that was late has come: what waited for it need not wait its time out.
             self._ledger.wake()
+
+    def _with_personas(
+        self, settlements: Sequence[Settlement], landed: Sequence[Landed], links: Sequence[Link]
+    ) -> list[Settlement]:
+        """The settlements, with what they mean for other persons of the platform who are the same contact."""
+        beside = [personas_beside(one, links) for one in landed]
+        if not any(beside):
+            return list(settlements)
+        known = self._ledger.snapshots({link.id for others in beside for link in others})
+        return [
+            replace(one, snapshots=(*one.snapshots, *no_read_back([known.get(link.id, {}) for link in others])))
+            for one, others in zip(settlements, beside, strict=True)
+        ]
 
     def anew(self, intents: Sequence[Intent], why: str, seen: Sequence[Fact] = (), others: Sequence[Ref] = ()) -> None:
         """Give these writes up and decide them anew, with what was `seen` meanwhile; in one transaction."""

@@ -69,6 +69,24 @@ def settlement(
     return Settlement(landed.intent.id, receipt, snapshots=lines, states=states, facts=news)
 
 
+def personas_beside(landed: Landed, links: Sequence[Link]) -> list[Link]:
+    """The active links of the other persons of the platform who are the contact that was written to."""
+    action, contact = landed.intent.action, landed.receipt.ref
+    if action.kind is not Kind.PERSON or action.side is not Side.CRM:
+        return []
+    return [one for one in links if one.crm == contact and one.platform != action.subject and one.kind is Kind.PERSON]
+
+
+def no_read_back(snapshots: Sequence[Mapping[Side, Snapshot]]) -> tuple[Snapshot, ...]:
+    """The other personas' snapshots, which this write keeps from being read back.
+
+    Two actors: two persons of the platform are one contact; we write Company for the first, then for the second. The version on
+    show is ours, and it shows the second one's company. It confirms nothing of the first one's, to whom it is a change.
+    """
+    waiting = [some[Side.CRM] for some in snapshots if Side.CRM in some and some[Side.CRM].unread]
+    return tuple(Snapshot(one.link, one.side, {name: one.fields[name] for name in one.unread}) for one in waiting)
+
+
 def _sent(landed: Landed, mapping: Compiled, facts: Mapping[Ref, Fact]) -> Settlement:
     """A reply went out: the message it became is a fact of its own and is planned like any other message."""
     action, receipt = landed.intent.action, landed.receipt

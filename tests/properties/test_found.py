@@ -226,3 +226,36 @@ def test_nothing_is_written_to_a_crm_that_was_never_read(worlds: Worlds) -> None
     worlds.quiet()
     check(worlds)
     assert [link.active for link in worlds.ledger.links_of([person])] == [False]
+
+
+def test_a_record_whose_creation_is_doubtful_is_found_though_its_contact_is_gone(worlds: Worlds) -> None:
+    """The answer of its creation is lost, and a person deletes the contact that it hangs on."""
+    customer(worlds, 1)
+    (message,) = worlds.live(Side.PLATFORM, "message")
+    persons_identities_and_threads = (None, None, None)
+    worlds.crm.fail("upsert", *persons_identities_and_threads, Fault.LOST_ANSWER)
+    one_turn(worlds)
+    (contact,) = worlds.live(Side.CRM, "Contact")
+    worlds.crm.delete(contact)
+    worlds.crm.fail("find", Fault.UNREACHABLE)
+    one_turn(worlds)
+    worlds.quiet()
+    check(worlds)
+    (link,) = worlds.ledger.links_of([message])
+    assert worlds.fields(link.crm)["Description"] == "hello"
+
+
+def test_two_personas_that_bring_different_values_at_once_end_with_the_same(store: Store, clock: Clock) -> None:
+    """The CRM's answers do not show what it keeps; that is seen at the next read, after both were written."""
+    worlds = Worlds(store, f"found{next(RUNS)}", clock, reads_back=False)
+    (first, _), (second, _) = customer(worlds, 1), customer(worlds, 2)
+    worlds.quiet()
+    contact = one_contact_of(worlds, first, second)
+    worlds.platform.person_edits(first, {"company": "Acme"})
+    worlds.platform.person_edits(second, {"company": "Bikes"})
+    one_turn(worlds)
+    worlds.engine.round([], Report())
+    worlds.quiet()
+    check(worlds)
+    company = worlds.fields(contact)["Company"]
+    assert [worlds.fields(one)["company"] for one in (first, second)] == [company, company]
