@@ -216,7 +216,7 @@ class App:
     def open(cls, path: Path) -> Self:
         """Raises ConfigError with the problems of the config and of all its mappings, and StoreError."""
         config, mappings = load(path)
-        store = Store.open(_store_url(config, path.parent), key=config.store.key.reveal(), clock=now)
+        store = Store.open(store_url(config.store, path.parent), key=config.store.key.reveal(), clock=now)
         plugs = {
             name: Plug(
                 name,
@@ -354,11 +354,13 @@ def _auth(given: files.ClientCredentials | files.JwtBearer | files.RefreshToken)
             return salesforce.RefreshToken(given.client_id, given.refresh_token.reveal(), secret)
 
 
-def _store_url(config: Config, folder: Path) -> str:
-    """The store's address: a relative SQLite file counts from the config's folder, a password comes by reference."""
-    url = make_url(config.store.url)
+def store_url(given: files.Store, folder: Path) -> str:
+    """The store's address: a relative SQLite file counts from the config's folder, a password comes by reference.
+
+    Raises ConfigError when the password cannot be read."""
+    url = make_url(given.url)
     if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
         url = url.set(database=str((folder / url.database).absolute()))
-    if config.store.password:
-        url = url.set(password=config.store.password.reveal())
+    if given.password:
+        url = url.set(password=given.password.reveal())
     return url.render_as_string(hide_password=False)

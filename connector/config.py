@@ -27,7 +27,7 @@ from pydantic_core import CoreSchema, core_schema
 from sqlalchemy.engine import make_url
 
 from connector.errors import ConfigError, Problem
-from connector.mapping.source import NotBoolean, Place, Strict, read, validate
+from connector.mapping.source import Located, NotBoolean, Place, Strict, read, validate
 
 DURATION: Final = re.compile(r"(\d{1,6})(s|m|h|d)")
 UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -175,6 +175,18 @@ class Store(Strict):
         if parsed.password or any("password" in name.lower() for name in parsed.query):
             raise ValueError("the url holds a password; write it as password: env:NAME or password: file:PATH")
         return url
+
+
+def moved(store: Store, url: str, password: str | None, folder: Path) -> Store:
+    """The section as it will read when the store lies at `url`; `password` is a reference, relative to `folder` where it names
+    a file. Raises ConfigError; its problems have the section's keys as their paths."""
+    given = {"url": url} | ({"password": password} if password else {})
+    data = Located(Place(lines={(name,): 0 for name in given}))
+    data.update({"key": store.key, **given})
+    section, problems = validate(Store, data, context=folder)
+    if problems or section is None:
+        raise ConfigError(problems)
+    return section
 
 
 class ChatwootPlatform(Strict):

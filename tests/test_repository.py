@@ -301,7 +301,7 @@ def test_the_readme_names_the_way_to_one_s_own_systems() -> None:
 def test_a_paper_names_only_commands_that_exist(path: Path) -> None:
     known = command_names()
     code = "\n".join(code_in(read(path)))
-    for command, sub in re.findall(r"^(?:\S*/)?connector ([a-z]+)(?: ([a-z]+)\b)?", code, re.MULTILINE):
+    for command, sub in re.findall(r"^(?:\S*/)?connector ([a-z][a-z-]*)(?: ([a-z]+)\b)?", code, re.MULTILINE):
         assert command in known[""], f"{path.name}: connector {command}"
         if known[command] and sub:
             assert sub in known[command], f"{path.name}: connector {command} {sub}"

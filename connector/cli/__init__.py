@@ -14,6 +14,7 @@ from connector.cli.auditing import audit
 from connector.cli.checking import check
 from connector.cli.explaining import explain
 from connector.cli.holding import app as holds
+from connector.cli.moving import migrate_store
 from connector.cli.planning import plan
 from connector.cli.running import run, worker
 from connector.cli.sandboxing import app as sandbox
@@ -99,6 +100,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "status": status,
     "explain": explain,
     "audit": audit,
+    "migrate-store": migrate_store,
     "schema": schema,
     "version": version,
 }

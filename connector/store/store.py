@@ -8,6 +8,7 @@ from typing import Self
 from sqlalchemy import Engine, select
 
 from connector.errors import StoreError
+from connector.store import moving
 from connector.store.database import connect, migrate, transaction, upsert
 from connector.store.intents import Intents
 from connector.store.leasing import Leasing
@@ -15,7 +16,7 @@ from connector.store.listing import Listing
 from connector.store.observing import Observing
 from connector.store.queueing import prepare_queue
 from connector.store.reading import Reading
-from connector.store.schema import vault
+from connector.store.schema import leases, vault
 from connector.store.showing import Showing
 from connector.store.turning import Turning, due
 from connector.store.vault import seal, unseal
@@ -72,6 +73,16 @@ class Store:
     def queue(self) -> str:
         """How to connect to the task queue, which is made where there is none. Raises StoreError where the store is SQLite."""
         return prepare_queue(self._engine)
+
+    def worked_on(self) -> list[str]:
+        """Every connection whose lease was ever taken in this store."""
+        with transaction(self._engine, writes=False) as db:
+            return list(db.scalars(select(leases.c.connection).order_by(leases.c.connection)))
+
+    def copy_to(self, url: str, tell: moving.Tell = lambda _table, _done, _of: None) -> dict[str, moving.Held]:
+        """Copies everything to another, empty database, as `moving.copy` tells. The caller holds the leases of all
+        connections; the vault is copied sealed, for the same key."""
+        return moving.copy(self._engine, url, tell)
 
     def vault_put(self, name: str, text: str) -> None:
         """Keeps a secret, encrypted, replacing the one before. Raises StoreError when the store has no key."""

@@ -1,0 +1,95 @@
+"""`connector migrate-store`: the store goes from SQLite to PostgreSQL, or back."""
+
+import sys
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from connector.app import App, held_lease, store_url
+from connector.cli.shared import errors, holder, options, say, table
+from connector.config import Store, moved
+from connector.errors import ConfigError
+from connector.store.moving import Held
+
+
+def migrate_store(
+    context: typer.Context,
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            help="The new, empty database, written as it will stand in the config (store.url): sqlite:///connector.db, "
+            "counted from the config's folder, or postgresql://user@host/name.",
+            metavar="URL",
+        ),
+    ],
+    to_password: Annotated[
+        str | None,
+        typer.Option(
+            "--to-password",
+            help="The password of the PostgreSQL user, by reference: env:NAME or file:PATH (store.password).",
+            metavar="SECRET",
+        ),
+    ] = None,
+) -> None:
+    """Copy the whole store to another, empty database: from SQLite to PostgreSQL, or back.
+
+    Stop every daemon first, those that stand by too: it has all connections to itself. Ends with 3, copying nothing, when
+    another process works on one, when the new database holds anything, and when somebody writes into the store meanwhile.
+    An interrupted copy leaves the new database empty; repeat it.
+
+    All numbers of holds, links and writes stay, and so do the secrets, sealed with the same store.key. Both sides are compared
+    row by row in the end. The old store stays as it is, and the config too: what to write into it is printed.
+    """
+    given = options(context)
+    if given.connection:
+        raise typer.BadParameter("a store moves as a whole; leave it out", param_hint="--connection")
+    with given.opened() as app:
+        section = _section(app, to, to_password, given.config.parent)
+        held = _copy(app, store_url(section, given.config.parent))
+    rows = [(name, one.rows, one.digest[:16]) for name, one in held.items()]
+    table("the same on both sides", ("table", "rows", "SHA-256 (beginning)"), rows)
+    _tell_what_is_next(section, given.config)
+
+
+def _section(app: App, url: str, password: str | None, folder: Path) -> Store:
+    try:
+        return moved(app.config.store, url, password, folder)
+    except ConfigError as error:
+        option = {"url": "--to", "password": "--to-password"}
+        raise ConfigError([replace(one, file=option[one.path], path="") for one in error.problems]) from None
+
+
+def _copy(app: App, url: str) -> dict[str, Held]:
+    shown = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        console=errors(),
+        disable=not sys.stderr.isatty(),
+    )
+    with ExitStack() as stack:
+        for name in sorted({*app.plugs, *app.store.worked_on()}):
+            stack.enter_context(held_lease(app.store.at(name), holder()))
+        stack.enter_context(shown)
+        task = shown.add_task("the store")
+        return app.store.copy_to(
+            url, lambda name, done, of: shown.update(task, description=name, completed=done, total=of)
+        )
+
+
+def _tell_what_is_next(section: Store, config: Path) -> None:
+    say(f"Write this into {config}, under store, and leave the key as it is:", "bold")
+    say(f"  url: {section.url}")
+    if section.password:
+        say(f"  password: {section.password.reference}")
+    say()
+    say(
+        "Then start the connector. Keep the old store as a backup, and let nothing run on it any more: two stores that serve "
+        "one connection know nothing of each other."
+    )
