@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -152,11 +152,12 @@ class Plug:
 
 @dataclass
 class Joined:
-    """A connection that can reach both sides."""
+    """A connection that can reach both sides. Leaving it counts the API calls that were made."""
 
     plug: Plug
     platform: Adapter
     crm: Adapter
+    _counted: dict[str, int] = field(default_factory=dict)
 
     def engine(
         self,
@@ -181,12 +182,31 @@ class Joined:
             allowed=allowed,
         )
 
+    def count(self) -> None:
+        """Adds the API calls since the last count to those of today, and remembers what the CRM tells of its allowance."""
+        ledger, news = self.plug.ledger, False
+        for adapter in (self.platform, self.crm):
+            calls = adapter.usage().calls
+            if new := calls - self._counted.get(adapter.system, 0):
+                ledger.usage_add(now().date(), adapter.system, new)
+                self._counted[adapter.system] = calls
+                news |= adapter is self.crm
+        told = self.crm.usage()
+        if news and told.used is not None and told.allowance is not None:
+            ledger.told_allowance(told.used, told.allowance)
+
+    def close(self) -> None:
+        self.platform.close()
+        self.crm.close()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.platform.close()
-        self.crm.close()
+        try:
+            self.count()
+        finally:
+            self.close()
 
 
 class App:
@@ -285,17 +305,6 @@ def held_lease(ledger: Ledger, holder: str) -> Iterator[None]:
         over.set()
         renewing.join()
         ledger.release()
-
-
-@contextmanager
-def counted_calls(ledger: Ledger, *adapters: Adapter) -> Iterator[None]:
-    """Adds the API calls of the block to those of today. For commands; the engine's own runs count for themselves."""
-    before = [adapter.usage().calls for adapter in adapters]
-    try:
-        yield
-    finally:
-        for adapter, calls in zip(adapters, before, strict=True):
-            ledger.usage_add(now().date(), adapter.system, adapter.usage().calls - calls)
 
 
 def _renew(ledger: Ledger, holder: str, over: threading.Event) -> None:

@@ -239,6 +239,10 @@ class Adapter(Protocol):
     def hints(self, headers: Mapping[str, str], body: bytes) -> list[Hint]:
         """The refs a webhook speaks of. Raises AuthError when the signature does not fit, Unreadable on a bad body."""
 
-    def usage(self) -> Usage: ...
+    def usage(self) -> Usage:
+        """What is known now; asks nobody."""
+
+    def allowance(self) -> Usage:
+        """The same after asking the system for its count, which costs one call; nobody is asked where it tells none."""
 
     def close(self) -> None: ...

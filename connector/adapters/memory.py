@@ -73,6 +73,7 @@ class MemoryAdapter:
     can_reply: bool | None = None
     trusted_times: frozenset[Kind] = frozenset(Kind)
     calls: int = 0
+    told: int | None = None
     system: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -316,7 +317,12 @@ class MemoryAdapter:
             raise Unreadable(self.system, "BODY", "the webhook's body is not what we document") from error
 
     def usage(self) -> Usage:
-        return Usage(self.calls)
+        return Usage(self.calls, self.told, None if self.told is None else self.world.allowance)
+
+    def allowance(self) -> Usage:
+        if self.world.allowance is not None:
+            self._call("allowance", lambda: None, writes=False)
+        return self.usage()
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -326,6 +332,8 @@ class MemoryAdapter:
     def _call(self, method: str, effect: Callable[[], T], *, writes: bool) -> T:
         """One remote call: the login, then the scripted fault, then (unless the request was lost) the effect."""
         self.calls += 1
+        self.world.used += 1
+        self.told = None if self.world.allowance is None else self.world.used
         if self.password != self.world.password:
             raise AuthError(self.system, "401", "the login was refused", "Give the connector a valid password.")
         fault = self.world.next_fault(method)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from connector.adapters.base import Adapter, Lookup, Window
-from connector.app import Joined, counted_calls
+from connector.app import Joined, now
 from connector.mapping.compiled import Compiled, KindRules
 from connector.mapping.names import names
 from connector.model import OPEN_INTENTS, Fact, HoldType, Intent, IntentState, Kind, Life, Link, Observed, Op, Ref, Side
@@ -186,15 +186,15 @@ class Auditor:
         fields = {one.key.field for one in rules}
         crm = plug.keyed_crm()
         try:
-            with counted_calls(ledger, crm):
-                for stream in crm.capabilities.streams:
-                    for page in crm.pull(stream.name, Window()):
-                        ids = {one.ref: id_ for one in page.observed if (id_ := self._id_of(one, rules))}
-                        mine = [one for one in page.observed if one.ref in ids]
-                        linked = {link.crm for link in ledger.links_of(ids, active=True)}
-                        owners = self._owners([one for one in mine if one.ref not in linked], ids, rules)
-                        self._add(found, len(mine), audit.strays(mine, linked, busy, fields, owners))
+            for stream in crm.capabilities.streams:
+                for page in crm.pull(stream.name, Window()):
+                    ids = {one.ref: id_ for one in page.observed if (id_ := self._id_of(one, rules))}
+                    mine = [one for one in page.observed if one.ref in ids]
+                    linked = {link.crm for link in ledger.links_of(ids, active=True)}
+                    owners = self._owners([one for one in mine if one.ref not in linked], ids, rules)
+                    self._add(found, len(mine), audit.strays(mine, linked, busy, fields, owners))
         finally:
+            ledger.usage_add(now().date(), crm.system, crm.usage().calls)
             crm.close()
         return found
 

@@ -8,6 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from connector.model import IntentState, State
+from connector.service.budget import budget_data
 from connector.service.status import status
 from connector.service.worker import Worker
 
@@ -46,7 +47,16 @@ class Metrics(Collector):
         balanced = gauge("balanced", "1 when no message is under way: all are synced, filtered, held or erased.")
         lag = gauge("lag_seconds", "Seconds since the time up to which a stream has been read.", "side", "stream")
         calls = gauge("api_calls_today", "API calls of the connector today, by system.", "system")
-        allowance = gauge("crm_allowance", "The CRM's daily calls as it counts them itself.", "what")
+        api = {
+            name: gauge(f"api_{name}", f"The CRM's daily API calls: {text}")
+            for name, text in (
+                ("allowance", "what the account may make, all programs together."),
+                ("others", "what other programs made, by the CRM's own count."),
+                ("ours", "what all connections of the account made today."),
+                ("share", "what the connector may make (crm_daily_share)."),
+                ("left", "what the connector may still make now."),
+            )
+        }
         success = gauge("last_success_seconds", "Unix time of the last successful read of a stream.", "side", "stream")
         lost = gauge("lost_webhooks", "Messages that a read brought and no webhook ever named, while webhooks came in.")
         rounds = CounterMetricFamily("connector_rounds", "Rounds of this process.", labels=("connection",))
@@ -66,11 +76,25 @@ class Metrics(Collector):
                     lag.add_metric((name, stream.side, stream.stream), stream.lag)
             for system, count in found.calls_today.items():
                 calls.add_metric((name, system), count)
-            for what, count in found.allowance.items():
-                allowance.add_metric((name, what), count or 0)
+            for what, amount in budget_data(found.budget).items():
+                if amount is not None:
+                    api[what].add_metric((name,), amount)
             for (side, stream_name), when in dict(worker.succeeded).items():
                 success.add_metric((name, side, stream_name), when.timestamp())
             if found.webhooks:
                 lost.add_metric((name,), found.webhooks.lost)
             rounds.add_metric((name,), worker.rounds)
-        yield from (messages, intents, holds, problems, dirty, balanced, lag, calls, allowance, success, lost, rounds)
+        yield from (
+            messages,
+            intents,
+            holds,
+            problems,
+            dirty,
+            balanced,
+            lag,
+            calls,
+            *api.values(),
+            success,
+            lost,
+            rounds,
+        )

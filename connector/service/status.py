@@ -6,12 +6,12 @@ from datetime import datetime
 
 from connector.app import Plug
 from connector.model import Cursor, HoldType, IntentState, Side, State
+from connector.service.budget import Budget
+from connector.service.spending import budget_of
 from connector.store.entries import Decided, Run, Trouble, Webhooks
 
 CONFLICTS = 10
 """How many of the latest conflicts are shown."""
-ALLOWANCE = "allowance"
-"""Where the daemon remembers what the CRM last told of its own daily count: {"used": calls, "allowance": calls}."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Status:
     balanced: bool
     streams: tuple[StreamStatus, ...]
     calls_today: Mapping[str, int]
-    allowance: Mapping[str, int]
+    budget: Budget
     intents: Mapping[IntentState, int]
     dirty: int
     holds: Mapping[HoldType, int]
@@ -76,7 +76,7 @@ def status(plug: Plug, now: datetime) -> Status:
             for stream in can.streams
         ),
         calls_today=ledger.usage(now.date()),
-        allowance=ledger.recall(ALLOWANCE) or {},
+        budget=budget_of(plug, now)[0],
         intents={state: counts.intents[state] for state in IntentState if counts.intents.get(state)},
         dirty=ledger.count_dirty(),
         holds=counts.holds,

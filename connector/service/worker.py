@@ -16,7 +16,6 @@ from connector.app import Joined, LeaseTaken, Plug, held_lease, now
 from connector.errors import AllowanceSpent, ConnectorError, RemoteError
 from connector.model import Ref, Side
 from connector.service.spending import Spending
-from connector.service.status import ALLOWANCE
 from connector.service.stopping import Stopped, stoppable
 from connector.store.announcing import PATIENCE
 from connector.sync.engine import Engine
@@ -52,13 +51,12 @@ class Worker:
         self.rounds = 0
         self.succeeded: dict[tuple[Side, str], datetime] = {}
         self._stop = stop
-        self._spending = Spending(plug, self.joined.crm)
+        self._spending = Spending(self.joined)
         self._holder = holder
         self._due = Work()
         self._started = now()
         self._named: dict[Ref, datetime] = {}
         self._wake = threading.Condition()
-        self._counted: dict[str, int] = {}
         self.thread = threading.Thread(target=self._run, name=f"connection {plug.name}")
 
     def streams(self) -> list[tuple[Side, Stream]]:
@@ -118,8 +116,7 @@ class Worker:
                         ConnectorError(f"A fault in the program: {type(error).__name__}.", "Report it with the log.")
                     )
         finally:
-            self.joined.platform.close()
-            self.joined.crm.close()
+            self.joined.close()
 
     def _failed(self, error: ConnectorError) -> None:
         code = getattr(error, "code", type(error).__name__)
@@ -129,6 +126,7 @@ class Worker:
 
     def _work(self) -> None:
         """From a good start to the stop, or to the first error that a round does not handle itself."""
+        self._spending.begin()
         engine = self.joined.engine(progress=self._spending.limited(stoppable(self._stop)), sleep=self._nap)
         accounts = engine.prepare()
         log.info("connected", connection=self.name, **{side.value: account.id for side, account in accounts.items()})
@@ -173,7 +171,7 @@ class Worker:
                 moved = bool(engine.round([], report))
         finally:
             self.rounds += report.rounds
-            self._count(engine)
+            self._note(self.joined.count)
         for error in report.trouble:
             log.warning("round cut short", connection=self.name, error=type(error).__name__, code=error.code)
         if report.news or report.planned:
@@ -199,6 +197,7 @@ class Worker:
     def _over_budget(self) -> bool:
         """Whether the day's share of CRM calls is spent; then nothing is read or written for a while."""
         try:
+            self._spending.begin()
             self._spending.check()
         except AllowanceSpent as error:
             self.plug.ledger.problem("allowance", error.code, error.message, error.way_out)
@@ -206,22 +205,6 @@ class Worker:
             return True
         self.plug.ledger.solved("allowance")
         return False
-
-    def _count(self, engine: Engine) -> None:
-        """Add the calls made since the last turn to today's, and remember what the CRM says of its own count."""
-
-        def add() -> None:
-            for adapter in engine.adapters.values():
-                calls = adapter.usage().calls
-                new = calls - self._counted.get(adapter.system, 0)
-                if new > 0:
-                    self.plug.ledger.usage_add(now().date(), adapter.system, new)
-                    self._counted[adapter.system] = calls
-            usage = engine.adapters[Side.CRM].usage()
-            if usage.allowance is not None:
-                self.plug.ledger.remember(ALLOWANCE, {"used": usage.used, "allowance": usage.allowance})
-
-        self._note(add)
 
     def _note(self, write: Callable[[], None]) -> None:
         """Notes for people, which must not hide the error that led here when the store is what is broken."""

@@ -384,8 +384,6 @@ class Engine:
         finally:
             self._thorough = False
             report.calls = {name: count - before[name] for name, count in self._calls().items()}
-            for name, count in report.calls.items():
-                self.ledger.usage_add(self._clock().date(), name, count)
             self.ledger.end_run(run, report.summary())
         return report
 

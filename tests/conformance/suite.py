@@ -619,6 +619,15 @@ class Conformance:
         world.adapter.check()
         assert world.adapter.usage().calls > before
 
+    def test_asking_for_the_allowance_costs_one_call_at_most_and_tells_what_is_known_from_then_on(
+        self, world: World
+    ) -> None:
+        world.adapter.check()
+        before = world.adapter.usage()
+        told = world.adapter.allowance()
+        assert told == world.adapter.usage()
+        assert told.calls - before.calls == (0 if told.allowance is None else 1)
+
     def test_capabilities_hold_together(self, world: World) -> None:
         has = world.adapter.capabilities
         assert has.streams

@@ -149,5 +149,8 @@ class Chatwoot:
     def usage(self) -> Usage:
         return Usage(self._client.calls)
 
+    def allowance(self) -> Usage:
+        return self.usage()
+
     def close(self) -> None:
         self._client.close()
