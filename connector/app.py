@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -31,6 +31,7 @@ from connector.mapping.model import Mapping as MappingFile
 from connector.model import Kind, Ref, Side
 from connector.store.store import Ledger, Store
 from connector.sync.engine import Engine, Progress
+from connector.sync.history import HISTORY
 
 CRMS: Mapping[str, type[Salesforce] | type[Odoo]] = {"salesforce": Salesforce, "odoo": Odoo}
 
@@ -166,13 +167,17 @@ class Joined:
         allowed: Collection[str] = (),
         sleep: Callable[[float], None] = time.sleep,
     ) -> Engine:
-        """Reads the CRM's users, so that agents and CRM users are known to each other. Raises RemoteError."""
+        """Reads the CRM's users, so that agents and CRM users are known to each other. Before the first use it also settles
+        since when messages are taken. Raises RemoteError."""
+        ledger = self.plug.ledger
+        if ledger.pins() is None and (since := begins(self.plug.config.history, now())):
+            ledger.remember(HISTORY, since.isoformat())
         users = self.crm.users()
         context = Context(users_by_email(users), self.plug.name, contacts_by_email(users))
         mapping = compile_mapping(self.plug.file, context)
         return Engine(
             self.plug.name,
-            self.plug.ledger,
+            ledger,
             self.platform,
             self.crm,
             mapping,
@@ -323,6 +328,16 @@ def _shown(path: Path) -> str:
     """A file as people know it: from where they are, if it lies there."""
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def begins(history: str | timedelta | date, at: datetime) -> datetime | None:
+    """Since when messages are taken (UTC, whole seconds) by a connection that is used for the first time at `at`; None: from
+    the beginning."""
+    if isinstance(history, timedelta):
+        return (at - history).replace(microsecond=0)
+    if isinstance(history, date):
+        return datetime.combine(history, datetime.min.time(), UTC)
+    return None if history == "all" else at.replace(microsecond=0)
 
 
 def users_by_email(users: Sequence[User]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from connector.app import spare_the_collector
 from connector.cli.auditing import audit
+from connector.cli.backfilling import backfill
 from connector.cli.checking import check
 from connector.cli.explaining import explain
 from connector.cli.holding import app as holds
@@ -95,6 +96,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "plan": plan,
     "sync": sync,
     "run": run,
+    "backfill": backfill,
     "status": status,
     "explain": explain,
     "audit": audit,

@@ -5,6 +5,8 @@ from typing import Any
 import typer
 
 from connector.app import now
+from connector.cli.backfilling import as_data as backfill_data
+from connector.cli.backfilling import line
 from connector.cli.shared import LEFT_OVER, Json, counted, options, print_json, say, short, span, table
 from connector.cli.syncing import account_line
 from connector.model import Decision, Outcome, stamp
@@ -42,6 +44,8 @@ def as_data(found: Status) -> dict[str, Any]:
         "streams": found.streams,
         "calls_today": found.calls_today,
         "crm_budget": budget_data(found.budget),
+        "history": found.history,
+        "backfill": backfill_data(found.backfill, found.backfill_rests),
         "intents": {state.value: count for state, count in found.intents.items()},
         "dirty": found.dirty,
         "holds": {kind.value: count for kind, count in found.holds.items()},
@@ -91,8 +95,7 @@ def budget_line(budget: Budget) -> str:
 
 def _show(found: Status) -> None:
     say(f"connection {found.connection}", "bold")
-    line = account_line(found.seen, {state.value: count for state, count in found.account.items()})
-    say(line)
+    say(account_line(found.seen, {state.value: count for state, count in found.account.items()}))
     table("reasons", ("account", "messages"), list(found.reasons.items()))
     table(
         "streams",
@@ -110,6 +113,10 @@ def _show(found: Status) -> None:
     )
     table("API calls today", ("system", "calls"), list(found.calls_today.items()))
     say(budget_line(found.budget))
+    if found.history:
+        say(f"Messages sent before {stamp(found.history)} are not taken (connector backfill brings them in).")
+    if found.backfill:
+        say(f"Backfill: {line(found.backfill, found.backfill_rests)}")
     table("writes", ("state", "writes"), list(found.intents.items()))
     say(f"{found.dirty} records wait to be planned.")
     say(webhooks_line(found.webhooks))

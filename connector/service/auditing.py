@@ -17,6 +17,8 @@ from connector.sync.account import Account, account
 from connector.sync.audit import Anew, Finding, Look, Offender
 from connector.sync.drift import Resting, compared, decided_to_keep, told
 from connector.sync.guards import HANDFUL, UNLINK_SHARE
+from connector.sync.history import was_sent_in
+from connector.sync.loading import load_history
 
 KEYED = (Kind.MESSAGE, Kind.CONVERSATION, Kind.IDENTITY)
 """Kinds whose CRM record is ours alone. A person's record is the company's and may be merged at any time."""
@@ -120,13 +122,16 @@ class Auditor:
     # -- what the platform answers
 
     def _all_seen(self) -> Finding:
-        """Every message that the platform shows, from the beginning, is known; except what came after the last read."""
+        """Every message that the platform shows, from where our history begins, is known; except what came after the last
+        read."""
         found, platform, told = Finding("every message of the platform was seen"), self._joined.platform, set[Ref]()
+        sent = load_history(self._ledger)
         overlap = max(stream.overlap for stream in platform.capabilities.streams)
         for stream in platform.capabilities.streams:
             read = self._ledger.cursor(Side.PLATFORM, stream.name).watermark
-            for page in platform.pull(stream.name, Window()):
-                shown = [one for one in page.observed if one.kind is Kind.MESSAGE and one.ref not in told]
+            for page in platform.pull(stream.name, Window(sent=sent)):
+                messages = [one for one in page.observed if one.kind is Kind.MESSAGE and was_sent_in(sent, one)]
+                shown = [one for one in messages if one.ref not in told]
                 known = self._ledger.facts([one.ref for one in shown]).keys()
                 missed, young = audit.unseen(shown, known, read - overlap if read else None)
                 # Several streams may show one message. Only what is new is remembered, so that memory stays flat.

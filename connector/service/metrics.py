@@ -59,6 +59,7 @@ class Metrics(Collector):
         }
         success = gauge("last_success_seconds", "Unix time of the last successful read of a stream.", "side", "stream")
         lost = gauge("lost_webhooks", "Messages that a read brought and no webhook ever named, while webhooks came in.")
+        past = gauge("backfill_part", "How much of the backfill that was asked for is in, 0 to 1.")
         rounds = CounterMetricFamily("connector_rounds", "Rounds of this process.", labels=("connection",))
         for name, worker in self._workers.items():
             found = status(worker.plug, self._clock())
@@ -83,6 +84,8 @@ class Metrics(Collector):
                 success.add_metric((name, side, stream_name), when.timestamp())
             if found.webhooks:
                 lost.add_metric((name,), found.webhooks.lost)
+            if found.backfill:
+                past.add_metric((name,), found.backfill.part)
             rounds.add_metric((name,), worker.rounds)
         yield from (
             messages,

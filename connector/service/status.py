@@ -6,9 +6,11 @@ from datetime import datetime
 
 from connector.app import Plug
 from connector.model import Cursor, HoldType, IntentState, Side, State
-from connector.service.budget import Budget
+from connector.service.backfilling import Standing, standing
+from connector.service.budget import BACKFILL, Budget, Pause, pause
 from connector.service.spending import budget_of
 from connector.store.entries import Decided, Run, Trouble, Webhooks
+from connector.sync.loading import load_history
 
 CONFLICTS = 10
 """How many of the latest conflicts are shown."""
@@ -29,7 +31,7 @@ class StreamStatus:
 @dataclass(frozen=True)
 class Status:
     """One connection. `balanced`: seen = synced + filtered + held + erased, nothing is under way. `webhooks` is None where none
-    come in."""
+    come in. `history`: messages sent before are not taken (None: all are)."""
 
     connection: str
     seen: int
@@ -39,6 +41,9 @@ class Status:
     streams: tuple[StreamStatus, ...]
     calls_today: Mapping[str, int]
     budget: Budget
+    history: datetime | None
+    backfill: Standing | None
+    backfill_rests: Pause | None
     intents: Mapping[IntentState, int]
     dirty: int
     holds: Mapping[HoldType, int]
@@ -60,6 +65,7 @@ def status(plug: Plug, now: datetime) -> Status:
     account, counts, pins = ledger.account(), ledger.counts(), ledger.pins()
     runs = ledger.last_runs(1)
     capabilities = plug.capabilities
+    budget, past = budget_of(plug, now)[0], standing(ledger)
     return Status(
         connection=plug.name,
         seen=account.seen,
@@ -76,7 +82,10 @@ def status(plug: Plug, now: datetime) -> Status:
             for stream in can.streams
         ),
         calls_today=ledger.usage(now.date()),
-        budget=budget_of(plug, now)[0],
+        budget=budget,
+        history=load_history(ledger).start,
+        backfill=past,
+        backfill_rests=pause(budget, BACKFILL, now) if past and not past.done else None,
         intents={state: counts.intents[state] for state in IntentState if counts.intents.get(state)},
         dirty=ledger.count_dirty(),
         holds=counts.holds,

@@ -15,6 +15,7 @@ from connector.adapters.base import Stream
 from connector.app import Joined, LeaseTaken, Plug, held_lease, now
 from connector.errors import AllowanceSpent, ConnectorError, RemoteError
 from connector.model import Ref, Side
+from connector.service.backfilling import Spare
 from connector.service.spending import Spending
 from connector.service.stopping import Stopped, stoppable
 from connector.store.announcing import PATIENCE
@@ -40,6 +41,10 @@ class Work:
     streams: set[tuple[Side, str]] = field(default_factory=set)
     refs: dict[Ref, None] = field(default_factory=dict)
 
+    @property
+    def is_nothing(self) -> bool:
+        return not self.streams and not self.refs
+
 
 class Worker:
     """Runs one connection until `stop` is set. `stop` is shared by all workers."""
@@ -52,6 +57,7 @@ class Worker:
         self.succeeded: dict[tuple[Side, str], datetime] = {}
         self._stop = stop
         self._spending = Spending(self.joined)
+        self._spare = Spare(plug.ledger, self._spending, now)
         self._holder = holder
         self._due = Work()
         self._started = now()
@@ -137,12 +143,15 @@ class Worker:
             if self._stop.is_set():
                 return
             self._turn(engine, due)
+            if due.is_nothing and self._spare.is_due():
+                self._spare.piece(engine)
             self.plug.ledger.solved("running")
 
     def _take(self, engine: Engine) -> Work:
-        """Wait until something is due: a stream, a hint, or an intent that waited for its time."""
+        """Wait until something is due: a stream, a hint, an intent that waited for its time, or a piece of the past."""
+        past = self._spare.is_due()
         with self._wake:
-            if not self._due.streams and not self._due.refs:
+            if self._due.is_nothing and not past:
                 self._wake.wait(self._until_due(engine.next_due()))
             due, self._due = self._due, Work()
         return due
