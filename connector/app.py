@@ -8,8 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -31,6 +31,7 @@ from connector.mapping.model import Mapping as MappingFile
 from connector.model import Kind, Ref, Side
 from connector.store.store import Ledger, Store
 from connector.sync.engine import Engine, Progress
+from connector.sync.history import HISTORY
 
 CRMS: Mapping[str, type[Salesforce] | type[Odoo]] = {"salesforce": Salesforce, "odoo": Odoo}
 
@@ -160,11 +161,12 @@ class Plug:
 
 @dataclass
 class Joined:
-    """A connection that can reach both sides."""
+    """A connection that can reach both sides. Leaving it counts the API calls that were made."""
 
     plug: Plug
     platform: Adapter
     crm: Adapter
+    _counted: dict[str, int] = field(default_factory=dict)
 
     @property
     def adapters(self) -> tuple[Adapter, Adapter]:
@@ -181,13 +183,17 @@ class Joined:
         allowed: Collection[str] = (),
         sleep: Callable[[float], None] = time.sleep,
     ) -> Engine:
-        """Reads the CRM's users, so that agents and CRM users are known to each other. Raises RemoteError."""
+        """Reads the CRM's users, so that agents and CRM users are known to each other. Before the first use it also settles
+        since when messages are taken. Raises RemoteError."""
+        ledger = self.plug.ledger
+        if ledger.pins() is None and (since := begins(self.plug.config.history, now())):
+            ledger.remember(HISTORY, since.isoformat())
         users = self.crm.users()
         context = Context(users_by_email(users), self.plug.name, contacts_by_email(users))
         mapping = compile_mapping(self.plug.file, context)
         return Engine(
             self.plug.name,
-            self.plug.ledger,
+            ledger,
             self.platform,
             self.crm,
             mapping,
@@ -197,11 +203,27 @@ class Joined:
             allowed=allowed,
         )
 
+    def count(self) -> None:
+        """Adds the API calls since the last count to those of today, and remembers what the CRM tells of its allowance."""
+        ledger, news = self.plug.ledger, False
+        for adapter in self.adapters:
+            calls = adapter.usage().calls
+            if new := calls - self._counted.get(adapter.system, 0):
+                ledger.usage_add(now().date(), adapter.system, new)
+                self._counted[adapter.system] = calls
+                news |= adapter is self.crm
+        told = self.crm.usage()
+        if news and told.used is not None and told.allowance is not None:
+            ledger.told_allowance(told.used, told.allowance)
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        try:
+            self.count()
+        finally:
+            self.close()
 
 
 class App:
@@ -302,17 +324,6 @@ def held_lease(ledger: Ledger, holder: str) -> Iterator[None]:
         ledger.release()
 
 
-@contextmanager
-def counted_calls(ledger: Ledger, *adapters: Adapter) -> Iterator[None]:
-    """Adds the API calls of the block to those of today. For commands; the engine's own runs count for themselves."""
-    before = [adapter.usage().calls for adapter in adapters]
-    try:
-        yield
-    finally:
-        for adapter, calls in zip(adapters, before, strict=True):
-            ledger.usage_add(now().date(), adapter.system, adapter.usage().calls - calls)
-
-
 def _renew(ledger: Ledger, holder: str, over: threading.Event) -> None:
     # A long batch: the engine's thread waits a minute for one answer. Were the lease renewed between batches only, another
     # process would take it over in that minute, and this one's answer could not be stored.
@@ -329,6 +340,16 @@ def _shown(path: Path) -> str:
     """A file as people know it: from where they are, if it lies there."""
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def begins(history: str | timedelta | date, at: datetime) -> datetime | None:
+    """Since when messages are taken (UTC, whole seconds) by a connection that is used for the first time at `at`; None: from
+    the beginning."""
+    if isinstance(history, timedelta):
+        return (at - history).replace(microsecond=0)
+    if isinstance(history, date):
+        return datetime.combine(history, datetime.min.time(), UTC)
+    return None if history == "all" else at.replace(microsecond=0)
 
 
 def users_by_email(users: Sequence[User]) -> dict[str, str]:

@@ -7,7 +7,8 @@ rotated secret is found and no secret is ever part of a repr, a log line or an e
 import os
 import re
 from collections.abc import Iterator
-from datetime import timedelta
+from contextlib import suppress
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
@@ -117,6 +118,17 @@ def _duration(value: Any) -> Any:
     return timedelta(**{UNITS[match[2]]: int(match[1])})
 
 
+def _history(value: Any) -> Any:
+    if value in ("all", "none") or isinstance(value, timedelta | date):
+        return value
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return _duration(value)
+        with suppress(ValueError):
+            return date.fromisoformat(value)
+    raise ValueError("the history is all, none, a time back such as 30d, or a date such as 2026-01-31")
+
+
 def _url(value: str) -> str:
     if not URL.fullmatch(value):
         raise ValueError("an address is written https://host, without user, password or query")
@@ -149,6 +161,12 @@ Duration: TypeAlias = Annotated[
     BeforeValidator(_duration),
     PlainSerializer(lambda duration: f"{duration.total_seconds():.0f}s"),
     WithJsonSchema({"type": "string", "pattern": r"^\d+[smhd]$"}),
+]
+History: TypeAlias = Annotated[
+    Literal["all", "none"] | timedelta | date,
+    BeforeValidator(_history),
+    PlainSerializer(lambda value: f"{value.total_seconds():.0f}s" if isinstance(value, timedelta) else str(value)),
+    WithJsonSchema({"type": "string", "pattern": r"^(all|none|\d+[smhd]|\d{4}-\d\d-\d\d)$"}),
 ]
 Url: TypeAlias = Annotated[str, AfterValidator(_url)]
 ExistingFile: TypeAlias = Annotated[Path, AfterValidator(_existing)]
@@ -252,6 +270,13 @@ class Connection(Strict):
     crm_daily_share: Annotated[
         float, NotBoolean, Field(gt=0, le=1, description="part of the CRM's daily API calls that the connector may use")
     ] = 0.5
+    history: Annotated[
+        History,
+        Field(
+            description="messages that the first use takes: all, none, those of a time back (30d) or since a date "
+            "(2026-01-31); connector backfill brings in older ones"
+        ),
+    ] = "all"
 
 
 class Service(Strict):

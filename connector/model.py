@@ -283,6 +283,20 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
+class Period:
+    """The time from `start`, included, to `end`, excluded (aware; None: no bound)."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+
+    def holds(self, at: datetime) -> bool:
+        return (self.start is None or at >= self.start) and (self.end is None or at < self.end)
+
+
+ALWAYS = Period()
+
+
+@dataclass(frozen=True, slots=True)
 class Cursor:
     """How far a stream was read. `watermark`: everything changed before it is stored. `resume`: the adapter's page token
     inside a window that is not yet read to its end, `since` the floor of that window."""

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Protocol
 
 from connector.errors import RemoteError
-from connector.model import Fields, Hint, Kind, Observed, Receipt, Ref, Side, Value
+from connector.model import ALWAYS, Fields, Hint, Kind, Observed, Period, Receipt, Ref, Side, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,8 @@ class Capabilities:
     `writable` kinds accept `upsert`. `batch` is the largest number of writes one `upsert` call takes. `lag` is the
     longest time after the start of a write whose answer was lost until its record is certainly visible, or will never be.
     `trusted_times` are the kinds whose `changed_at` may decide the rule `newest`. `names_winners`: a record that was merged
-    into another says into which; otherwise it is only gone, and its children tell where they are now.
+    into another says into which; otherwise it is only gone, and its children tell where they are now. `history` names the
+    stream through which a slice of the past can be read (`Window.sent` with an end), "" where none can.
     """
 
     streams: tuple[Stream, ...]
@@ -45,6 +46,7 @@ class Capabilities:
     lag: timedelta
     trusted_times: frozenset[Kind] = frozenset()
     names_winners: bool = True
+    history: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,24 +120,31 @@ class Window:
     `position` answers a stored position of this stream, for example the last message id read of a conversation. A stream
     that looks at a slice of all records at a time looks at all of them when the window is `thorough`. `linked` answers the
     side's linked records in the order of their references, so many after a given one: a system that does not tell of
-    deletions has to be asked about each."""
+    deletions has to be asked about each.
+
+    `sent`: only messages sent in this period are wanted. What was sent before its start may be left out, with conversations and
+    people who have nothing else. With an end it asks for a slice of the past, `since` is None, and what is shown are the
+    messages sent in it, whenever their conversations moved, and the conversations and people of those."""
 
     since: datetime | None = None
     resume: str | None = None
     position: Callable[[str], str | None] = field(default=lambda _key: None)
     thorough: bool = False
     linked: Callable[[str, int], Sequence[Ref]] = field(default=no_links)
+    sent: Period = ALWAYS
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     """Part of a window. Parents stand before their children. `resume` continues after this page; None on the last page,
-    which carries the `watermark` (the system's own time before which everything has been read)."""
+    which carries the `watermark` (the system's own time before which everything has been read). `part` is how much of the
+    window is read with this page, 0 to 1, where the system lets it be known."""
 
     observed: tuple[Observed, ...]
     resume: str | None = None
     watermark: datetime | None = None
     positions: Mapping[str, str] = field(default_factory=dict)
+    part: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +248,10 @@ class Adapter(Protocol):
     def hints(self, headers: Mapping[str, str], body: bytes) -> list[Hint]:
         """The refs a webhook speaks of. Raises AuthError when the signature does not fit, Unreadable on a bad body."""
 
-    def usage(self) -> Usage: ...
+    def usage(self) -> Usage:
+        """What is known now; asks nobody."""
+
+    def allowance(self) -> Usage:
+        """The same after asking the system for its count, which costs one call; nobody is asked where it tells none."""
 
     def close(self) -> None: ...

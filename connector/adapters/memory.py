@@ -42,7 +42,7 @@ from connector.errors import (
     Transient,
     Unreadable,
 )
-from connector.model import Fields, Hint, Kind, Life, Observed, Receipt, Ref, Side, stamp
+from connector.model import Fields, Hint, Kind, Life, Observed, Period, Receipt, Ref, Side, stamp
 
 __all__ = ["PLATFORM_OBJECTS", "Delivered", "Fault", "MemoryAdapter", "MemoryObject", "MemorySystem", "memory_object"]
 
@@ -73,6 +73,7 @@ class MemoryAdapter:
     can_reply: bool | None = None
     trusted_times: frozenset[Kind] = frozenset(Kind)
     calls: int = 0
+    told: int | None = None
     system: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -91,6 +92,7 @@ class MemoryAdapter:
             webhooks=True,
             lag=self.lag,
             trusted_times=self.trusted_times,
+            history="changes" if self.side is Side.PLATFORM else "",
         )
 
     @property
@@ -111,7 +113,8 @@ class MemoryAdapter:
     # ---- reading --------------------------------------------------------------------------------------------------
 
     def pull(self, stream: str, window: Window) -> Iterator[Page]:
-        """Everything stamped in [since, start of the window], parents first, then by time and id.
+        """Everything stamped in [since, start of the window], parents first, then by time and id. Of a slice of the past: its
+        messages and what they hang on, whenever that was stamped.
 
         The end is fixed when the window is opened. A record that changes while we page gets a later stamp: it drops out
         of this window and stands in the next one, so no page can shift under us.
@@ -120,20 +123,23 @@ class MemoryAdapter:
             raise ValueError(f"{self.system} has no stream {stream!r}")
         after = json.loads(window.resume) if window.resume else [self.world.clock().isoformat(), None]
         while True:
-            page = self._call("pull", lambda after=after: self._page(window.since, *after), writes=False)  # type: ignore[misc]
+            page = self._call("pull", lambda after=after: self._page(window, *after), writes=False)  # type: ignore[misc]
             yield page
             if page.resume is None:
                 return
             after = json.loads(page.resume)
 
-    def _page(self, since: datetime | None, end: str, last: list[Any] | None) -> Page:
-        until = datetime.fromisoformat(end)
+    def _page(self, window: Window, end: str, last: list[Any] | None) -> Page:
+        until, since = datetime.fromisoformat(end), window.since
         rows: list[tuple[list[Any], Observed]] = []
+        past = None if window.sent.end is None else self._with_ancestors(window.sent)
         for record in self.world.records.values():
             version = record.seen_at(self.world.clock())
             if version is None or version.changed_at > until or (since and version.changed_at < since):
                 continue
             if since is None and not self.world.objects[record.ref.object].initial:
+                continue
+            if not _sent_in(window.sent, version) if past is None else record.ref not in past:
                 continue
             if version.life is not Life.LIVE and (since is None or not self.deletes_visible):
                 continue
@@ -146,6 +152,17 @@ class MemoryAdapter:
         if len(rows) > len(page):
             return Page(observed, resume=json.dumps([end, page[-1][0]]))
         return Page(observed, watermark=until)
+
+    def _with_ancestors(self, sent: Period) -> set[Ref]:
+        found: set[Ref] = set()
+        for record in self.world.records.values():
+            version = record.seen_at(self.world.clock())
+            if version and record.kind is Kind.MESSAGE and _sent_in(sent, version):
+                ref: Ref | None = record.ref
+                while ref is not None:
+                    found.add(ref)
+                    ref = self.world.records[ref].latest.parent
+        return found
 
     def fetch(self, refs: Sequence[Ref]) -> list[Observed]:
         return self._call("fetch", lambda: [self._fetch(ref) for ref in refs], writes=False)
@@ -316,7 +333,12 @@ class MemoryAdapter:
             raise Unreadable(self.system, "BODY", "the webhook's body is not what we document") from error
 
     def usage(self) -> Usage:
-        return Usage(self.calls)
+        return Usage(self.calls, self.told, None if self.told is None else self.world.allowance)
+
+    def allowance(self) -> Usage:
+        if self.world.allowance is not None:
+            self._call("allowance", lambda: None, writes=False)
+        return self.usage()
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -326,6 +348,8 @@ class MemoryAdapter:
     def _call(self, method: str, effect: Callable[[], T], *, writes: bool) -> T:
         """One remote call: the login, then the scripted fault, then (unless the request was lost) the effect."""
         self.calls += 1
+        self.world.used += 1
+        self.told = None if self.world.allowance is None else self.world.used
         if self.password != self.world.password:
             raise AuthError(self.system, "401", "the login was refused", "Give the connector a valid password.")
         fault = self.world.next_fault(method)
@@ -367,6 +391,12 @@ class MemoryAdapter:
     def _receipt(self, ref: Ref, created: bool) -> Receipt:
         latest = self.world.records[ref].latest
         return Receipt(ref, created, latest.fields if self.reads_back else None)
+
+
+def _sent_in(sent: Period, version: Version) -> bool:
+    """Whether a record is of the period; what has no time of sending is of every one."""
+    at = version.fields.get("sent_at")
+    return not at or sent.holds(datetime.fromisoformat(at))
 
 
 def matches(lookup: Lookup, held: object) -> bool:

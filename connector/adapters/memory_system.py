@@ -144,6 +144,10 @@ class MemorySystem:
     network_receives: list[Delivered] = field(default_factory=list)
     commits_late_by: timedelta = timedelta(0)
     """How long after its stamp a record that the connector writes becomes readable."""
+    allowance: int | None = None
+    """Calls a day that the system allows, and tells with each answer; None: it tells nothing."""
+    used: int = 0
+    """Calls of everybody."""
     _faults: dict[str, list[Fault | None]] = field(default_factory=dict)
 
     # ---- what people do -------------------------------------------------------------------------------------------

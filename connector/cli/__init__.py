@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from connector.app import spare_the_collector
 from connector.cli.auditing import audit
+from connector.cli.backfilling import backfill
 from connector.cli.checking import check
 from connector.cli.explaining import explain
 from connector.cli.holding import app as holds
@@ -97,6 +98,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "sync": sync,
     "run": run,
     "worker": worker,
+    "backfill": backfill,
     "status": status,
     "explain": explain,
     "audit": audit,

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from connector.app import Plug, counted_calls, held_lease
+from connector.app import Plug, held_lease
 from connector.cli.shared import LEFT_OVER, Json, counted, holder, options, print_json, say, table
 from connector.cli.showing import webhooks_line
 from connector.model import State
@@ -51,7 +51,6 @@ def _audit(plug: Plug, *, repair: bool) -> Audit:
         if repair:
             stack.enter_context(held_lease(plug.ledger, holder()))
         joined = stack.enter_context(plug.join())
-        stack.enter_context(counted_calls(plug.ledger, joined.platform, joined.crm))
         if not repair:
             return whole_audit(joined)
         engine = joined.engine()

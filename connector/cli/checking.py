@@ -2,7 +2,6 @@
 
 import typer
 
-from connector.app import counted_calls
 from connector.cli.shared import CONFIG, LEFT_OVER, Json, counted, options, print_json, say, table
 from connector.errors import ConfigError
 from connector.service.checking import Checked, check_connection
@@ -18,7 +17,7 @@ def check(context: typer.Context, as_json: Json = False) -> None:
         with given.opened() as app:
             checked: list[Checked] = []
             for plug in app.chosen(given.connection):
-                with plug.join() as joined, counted_calls(plug.ledger, joined.platform, joined.crm):
+                with plug.join() as joined:
                     checked.append(check_connection(joined, app.config.schedule, app.config.place))
     except ConfigError as error:
         if as_json:

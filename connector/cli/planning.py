@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from connector.app import counted_calls, held_lease
+from connector.app import held_lease
 from connector.cli.shared import LEFT_OVER, Json, counted, holder, options, print_json, refusal_data, say, short, table
 from connector.model import Value
 from connector.service.planning import Preview, Write, preview
@@ -29,9 +29,8 @@ def plan(
     with given.opened() as app:
         for plug in app.chosen(given.connection):
             with held_lease(plug.ledger, holder()), plug.join() as joined:
-                with counted_calls(plug.ledger, joined.platform, joined.crm):
-                    engine = joined.engine()
-                    found = preview(engine)
+                engine = joined.engine()
+                found = preview(engine)
                 shown.append(found)
                 if not as_json:
                     _show(found, limit)

@@ -16,7 +16,7 @@ This page is made from the program (`python -m connector.cli.reference > docs/co
     connector [options] command [options of the command]
 
 Options that all commands share stand before the command: `connector --connection main status`.
-`check`, `plan`, `sync`, `run` and `audit` talk to both systems; the others read the store only.
+`check`, `plan`, `sync`, `run`, `backfill` and `audit` talk to both systems; the others read the store only.
 """
 
 

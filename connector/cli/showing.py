@@ -5,9 +5,12 @@ from typing import Any
 import typer
 
 from connector.app import now
+from connector.cli.backfilling import as_data as backfill_data
+from connector.cli.backfilling import line
 from connector.cli.shared import LEFT_OVER, Json, counted, options, print_json, say, short, span, table
 from connector.cli.syncing import account_line
 from connector.model import Decision, Outcome, stamp
+from connector.service.budget import LIVE, Budget, budget_data
 from connector.service.status import Status, status
 from connector.store.entries import Webhooks
 
@@ -40,7 +43,9 @@ def as_data(found: Status) -> dict[str, Any]:
         "balanced": found.balanced,
         "streams": found.streams,
         "calls_today": found.calls_today,
-        "allowance": found.allowance,
+        "crm_budget": budget_data(found.budget),
+        "history": found.history,
+        "backfill": backfill_data(found.backfill, found.backfill_rests),
         "intents": {state.value: count for state, count in found.intents.items()},
         "dirty": found.dirty,
         "holds": {kind.value: count for kind, count in found.holds.items()},
@@ -79,10 +84,18 @@ def webhooks_line(found: Webhooks | None) -> str:
     return f"{counted(found.lost, 'webhook')} never came, of those since {stamp(found.since)}."
 
 
+def budget_line(budget: Budget) -> str:
+    if budget.allowance is None:
+        return f"The CRM tells of no daily limit; {counted(budget.ours, 'call')} of ours today."
+    return (
+        f"CRM calls a day: {budget.allowance} allowed, {budget.others} used by others, {budget.ours} by us, "
+        f"{budget.limit} our share, {budget.left(LIVE)} left."
+    )
+
+
 def _show(found: Status) -> None:
     say(f"connection {found.connection}", "bold")
-    line = account_line(found.seen, {state.value: count for state, count in found.account.items()})
-    say(line)
+    say(account_line(found.seen, {state.value: count for state, count in found.account.items()}))
     table("reasons", ("account", "messages"), list(found.reasons.items()))
     table(
         "streams",
@@ -99,10 +112,11 @@ def _show(found: Status) -> None:
         ],
     )
     table("API calls today", ("system", "calls"), list(found.calls_today.items()))
-    if found.allowance:
-        say(
-            f"The CRM counts {found.allowance.get('used')} of {found.allowance.get('allowance')} calls a day, all programs together."
-        )
+    say(budget_line(found.budget))
+    if found.history:
+        say(f"Messages sent before {stamp(found.history)} are not taken (connector backfill brings them in).")
+    if found.backfill:
+        say(f"Backfill: {line(found.backfill, found.backfill_rests)}")
     table("writes", ("state", "writes"), list(found.intents.items()))
     say(f"{found.dirty} records wait to be planned.")
     say(webhooks_line(found.webhooks))

@@ -110,7 +110,9 @@ def _run(plug: Plug, allow: list[str], stop: threading.Event) -> Report:
             counts[what] = counts.get(what, 0) + count
             shown.update(task, description=f"{plug.name}: " + ", ".join(f"{n} {w}" for w, n in counts.items()))
 
-        progress = Spending(plug, joined.crm).limited(stoppable(stop, tell))
+        spending = Spending(joined)
+        spending.begin()
+        progress = spending.limited(stoppable(stop, tell))
         return joined.engine(progress=progress, allowed=allow, sleep=lambda s: _nap(stop, s)).sync()
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from connector.adapters.base import Adapter, Lookup, Window
-from connector.app import Joined, counted_calls
+from connector.app import Joined, now
 from connector.mapping.compiled import Compiled, KindRules
 from connector.mapping.names import names
 from connector.model import OPEN_INTENTS, Fact, HoldType, Intent, IntentState, Kind, Life, Link, Observed, Op, Ref, Side
@@ -17,6 +17,8 @@ from connector.sync.account import Account, account
 from connector.sync.audit import Anew, Finding, Look, Offender
 from connector.sync.drift import Resting, compared, decided_to_keep, told
 from connector.sync.guards import HANDFUL, UNLINK_SHARE
+from connector.sync.history import was_sent_in
+from connector.sync.loading import load_history
 
 KEYED = (Kind.MESSAGE, Kind.CONVERSATION, Kind.IDENTITY)
 """Kinds whose CRM record is ours alone. A person's record is the company's and may be merged at any time."""
@@ -120,13 +122,16 @@ class Auditor:
     # -- what the platform answers
 
     def _all_seen(self) -> Finding:
-        """Every message that the platform shows, from the beginning, is known; except what came after the last read."""
+        """Every message that the platform shows, from where our history begins, is known; except what came after the last
+        read."""
         found, platform, told = Finding("every message of the platform was seen"), self._joined.platform, set[Ref]()
+        sent = load_history(self._ledger)
         overlap = max(stream.overlap for stream in platform.capabilities.streams)
         for stream in platform.capabilities.streams:
             read = self._ledger.cursor(Side.PLATFORM, stream.name).watermark
-            for page in platform.pull(stream.name, Window()):
-                shown = [one for one in page.observed if one.kind is Kind.MESSAGE and one.ref not in told]
+            for page in platform.pull(stream.name, Window(sent=sent)):
+                messages = [one for one in page.observed if one.kind is Kind.MESSAGE and was_sent_in(sent, one)]
+                shown = [one for one in messages if one.ref not in told]
                 known = self._ledger.facts([one.ref for one in shown]).keys()
                 missed, young = audit.unseen(shown, known, read - overlap if read else None)
                 # Several streams may show one message. Only what is new is remembered, so that memory stays flat.
@@ -186,15 +191,15 @@ class Auditor:
         fields = {one.key.field for one in rules}
         crm = plug.keyed_crm()
         try:
-            with counted_calls(ledger, crm):
-                for stream in crm.capabilities.streams:
-                    for page in crm.pull(stream.name, Window()):
-                        ids = {one.ref: id_ for one in page.observed if (id_ := self._id_of(one, rules))}
-                        mine = [one for one in page.observed if one.ref in ids]
-                        linked = {link.crm for link in ledger.links_of(ids, active=True)}
-                        owners = self._owners([one for one in mine if one.ref not in linked], ids, rules)
-                        self._add(found, len(mine), audit.strays(mine, linked, busy, fields, owners))
+            for stream in crm.capabilities.streams:
+                for page in crm.pull(stream.name, Window()):
+                    ids = {one.ref: id_ for one in page.observed if (id_ := self._id_of(one, rules))}
+                    mine = [one for one in page.observed if one.ref in ids]
+                    linked = {link.crm for link in ledger.links_of(ids, active=True)}
+                    owners = self._owners([one for one in mine if one.ref not in linked], ids, rules)
+                    self._add(found, len(mine), audit.strays(mine, linked, busy, fields, owners))
         finally:
+            ledger.usage_add(now().date(), crm.system, crm.usage().calls)
             crm.close()
         return found
 

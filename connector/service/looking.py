@@ -114,6 +114,9 @@ class Looker:
         if report is None or report.trouble:
             self.plug.ledger.come_back(now() + RETRY, resting=True)
             return
+        if turns.spare.is_due():
+            self.plug.ledger.come_back(now())
+            return
         reads = self.plug.ledger.reads()
         times = [reads[stream] + every for stream, every in self._every.items() if stream in reads]
         waiting = turns.engine().next_due()

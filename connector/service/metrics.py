@@ -8,6 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from connector.model import IntentState, State
+from connector.service.budget import budget_data
 from connector.service.served import Served
 from connector.service.status import status
 
@@ -46,9 +47,19 @@ class Metrics(Collector):
         balanced = gauge("balanced", "1 when no message is under way: all are synced, filtered, held or erased.")
         lag = gauge("lag_seconds", "Seconds since the time up to which a stream has been read.", "side", "stream")
         calls = gauge("api_calls_today", "API calls of the connector today, by system.", "system")
-        allowance = gauge("crm_allowance", "The CRM's daily calls as it counts them itself.", "what")
+        api = {
+            name: gauge(f"api_{name}", f"The CRM's daily API calls: {text}")
+            for name, text in (
+                ("allowance", "what the account may make, all programs together."),
+                ("others", "what other programs made, by the CRM's own count."),
+                ("ours", "what all connections of the account made today."),
+                ("share", "what the connector may make (crm_daily_share)."),
+                ("left", "what the connector may still make now."),
+            )
+        }
         success = gauge("last_success_seconds", "Unix time of the last successful read of a stream.", "side", "stream")
         lost = gauge("lost_webhooks", "Messages that a read brought and no webhook ever named, while webhooks came in.")
+        past = gauge("backfill_part", "How much of the backfill that was asked for is in, 0 to 1.")
         rounds = CounterMetricFamily("connector_rounds", "Rounds of this process.", labels=("connection",))
         for name, one in self._served.items():
             found = status(one.plug, self._clock())
@@ -68,9 +79,26 @@ class Metrics(Collector):
                     success.add_metric((name, stream.side, stream.stream), stream.read_at.timestamp())
             for system, count in found.calls_today.items():
                 calls.add_metric((name, system), count)
-            for what, count in found.allowance.items():
-                allowance.add_metric((name, what), count or 0)
+            for what, amount in budget_data(found.budget).items():
+                if amount is not None:
+                    api[what].add_metric((name,), amount)
             if found.webhooks:
                 lost.add_metric((name,), found.webhooks.lost)
+            if found.backfill:
+                past.add_metric((name,), found.backfill.part)
             rounds.add_metric((name,), one.rounds)
-        yield from (messages, intents, holds, problems, dirty, balanced, lag, calls, allowance, success, lost, rounds)
+        yield from (
+            messages,
+            intents,
+            holds,
+            problems,
+            dirty,
+            balanced,
+            lag,
+            calls,
+            *api.values(),
+            success,
+            lost,
+            past,
+            rounds,
+        )

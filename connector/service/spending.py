@@ -1,46 +1,89 @@
-"""Counting the CRM calls of a run against the day's share, while it runs."""
+"""What the CRM's daily calls allow now: one budget for all connections and processes of a CRM account, kept in the store."""
 
-from datetime import date
+from dataclasses import replace
+from datetime import datetime, timedelta
 
-from connector.adapters.base import Adapter
-from connector.app import Plug, now
+from connector.app import Joined, Plug, now
 from connector.errors import AllowanceSpent
-from connector.service.budget import Budget, over
+from connector.service.budget import BACKFILL, LIVE, LOOK_AGAIN, Budget, Ceiling, Pause, pause
 from connector.sync.engine import Progress
+
+REREAD = timedelta(minutes=1)
+"""How long a sum from the store is good for while a run goes on: what other processes of the account spend in between is less
+than the reserves of `Ceiling`."""
 
 
 class Spending:
-    """The calls of today: those the store has counted, and those of this adapter which it has not counted yet."""
+    """Of one process at work on a connection. Begin every turn with `begin`."""
 
-    def __init__(self, plug: Plug, crm: Adapter) -> None:
-        self._ledger = plug.ledger
-        self._share = plug.config.crm_daily_share
-        self._crm = crm
-        self._begin(now().date())
+    def __init__(self, joined: Joined) -> None:
+        self._joined = joined
+        self._crm = joined.crm
 
-    def _begin(self, day: date) -> None:
-        self._day = day
-        self._before = self._ledger.usage(day).get(self._crm.system, 0) - self._crm.usage().calls
+    def begin(self) -> None:
+        """Counts what was called since the last time, and reads what everybody of the account has used by now. Where only the
+        CRM's own count is in the way and that is old, the CRM is asked for a new one. Raises RemoteError."""
+        self._reread()
+        if self._is_old and self._pause(self._known) and not self._known.ours_is_spent(LIVE):
+            self._crm.allowance()
+            self._reread()
+
+    def _reread(self) -> None:
+        self._joined.count()
+        self._read_at = now()
+        self._known, self._is_old = budget_of(self._joined.plug, self._read_at)
+        self._calls = self._crm.usage().calls
+
+    @property
+    def budget(self) -> Budget:
+        """As of now: what `begin` read, and what this process called since."""
+        usage = self._crm.usage()
+        if usage.calls == self._calls:
+            return self._known
+        used, allowance = usage.used, usage.allowance
+        return replace(
+            self._known,
+            ours=self._known.ours + usage.calls - self._calls,
+            used=self._known.used if used is None else used,
+            allowance=self._known.allowance if allowance is None else allowance,
+        )
 
     def check(self) -> None:
         """Raises AllowanceSpent when the connector's share, or everybody's allowance, is used up."""
-        if (today := now().date()) != self._day:
-            self._begin(today)
-        usage = self._crm.usage()
-        if over(Budget(self._before + usage.calls, usage.used, usage.allowance, self._share)):
-            raise AllowanceSpent(
-                self._crm.system,
-                "share_spent",
-                f"the connector's part ({self._share:.0%}) of the {usage.allowance} daily API calls is used up, "
-                "or the whole allowance nearly is.",
-                "It goes on by itself tomorrow; or raise crm_daily_share.",
-            )
+        if found := self._pause(self.budget):
+            raise spent(self._crm.system, found)
+
+    def _pause(self, budget: Budget, ceiling: Ceiling = LIVE) -> Pause | None:
+        return pause(budget, ceiling, now())
+
+    def backfill(self) -> Pause | None:
+        """Why nothing of the past may be read now; None while it may."""
+        return self._pause(self.budget, BACKFILL)
 
     def limited(self, progress: Progress) -> Progress:
         """A progress callback that stops the writing at the next safe point; what is journaled goes out later."""
 
         def report(what: str, count: int) -> None:
             progress(what, count)
+            if now() - self._read_at >= REREAD:
+                self.begin()
             self.check()
 
         return report
+
+
+def budget_of(plug: Plug, at: datetime) -> tuple[Budget, bool]:
+    """The budget as the store knows it, without asking anybody, and whether the CRM's own count in it is old."""
+    told = plug.ledger.allowance()
+    ours = plug.ledger.account_calls(at.date(), plug.config.crm.type)
+    share = plug.config.crm_daily_share
+    if told is None:
+        return Budget(ours, None, None, share), False
+    return Budget(ours, told.used, told.allowance, share), at - told.at >= LOOK_AGAIN
+
+
+def spent(system: str, found: Pause) -> AllowanceSpent:
+    """What `status` shows while nothing new is begun."""
+    way_out = f"It goes on by itself, at the latest at {found.until:%Y-%m-%d %H:%M} UTC"
+    raise_it = "; or raise crm_daily_share." if found.code == "share_spent" else "."
+    return AllowanceSpent(system, found.code, f"{found.why}.", way_out + raise_it)

@@ -6,12 +6,14 @@ from datetime import datetime
 
 from connector.app import Plug
 from connector.model import Cursor, HoldType, IntentState, Side, State
+from connector.service.backfilling import Standing, standing
+from connector.service.budget import BACKFILL, Budget, Pause, pause
+from connector.service.spending import budget_of
 from connector.store.entries import Decided, Run, Trouble, Webhooks
+from connector.sync.loading import load_history
 
 CONFLICTS = 10
 """How many of the latest conflicts are shown."""
-ALLOWANCE = "allowance"
-"""Where the daemon remembers what the CRM last told of its own daily count: {"used": calls, "allowance": calls}."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class StreamStatus:
 @dataclass(frozen=True)
 class Status:
     """One connection. `balanced`: seen = synced + filtered + held + erased, nothing is under way. `webhooks` is None where none
-    come in."""
+    come in. `history`: messages sent before are not taken (None: all are)."""
 
     connection: str
     seen: int
@@ -39,7 +41,10 @@ class Status:
     balanced: bool
     streams: tuple[StreamStatus, ...]
     calls_today: Mapping[str, int]
-    allowance: Mapping[str, int]
+    budget: Budget
+    history: datetime | None
+    backfill: Standing | None
+    backfill_rests: Pause | None
     intents: Mapping[IntentState, int]
     dirty: int
     holds: Mapping[HoldType, int]
@@ -61,6 +66,7 @@ def status(plug: Plug, now: datetime) -> Status:
     account, counts, pins = ledger.account(), ledger.counts(), ledger.pins()
     runs, reads = ledger.last_runs(1), ledger.reads()
     capabilities = plug.capabilities
+    budget, past = budget_of(plug, now)[0], standing(ledger)
     return Status(
         connection=plug.name,
         seen=account.seen,
@@ -77,7 +83,10 @@ def status(plug: Plug, now: datetime) -> Status:
             for stream in can.streams
         ),
         calls_today=ledger.usage(now.date()),
-        allowance=ledger.recall(ALLOWANCE) or {},
+        budget=budget,
+        history=load_history(ledger).start,
+        backfill=past,
+        backfill_rests=pause(budget, BACKFILL, now) if past and not past.done else None,
         intents={state: counts.intents[state] for state in IntentState if counts.intents.get(state)},
         dirty=ledger.count_dirty(),
         holds=counts.holds,

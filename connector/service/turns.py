@@ -14,8 +14,8 @@ import structlog
 from connector.app import Joined, Plug, now
 from connector.errors import AllowanceSpent, ConnectorError, RemoteError
 from connector.model import Ref, Side
+from connector.service.backfilling import Spare
 from connector.service.spending import Spending
-from connector.service.status import ALLOWANCE
 from connector.service.stopping import stoppable
 from connector.store.announcing import PATIENCE
 from connector.sync.engine import Engine
@@ -38,6 +38,10 @@ class Work:
     streams: set[tuple[Side, str]] = field(default_factory=set)
     refs: dict[Ref, None] = field(default_factory=dict)
 
+    @property
+    def is_nothing(self) -> bool:
+        return not self.streams and not self.refs
+
 
 class Turns:
     """Of the connection of `plug`. `stop` ends a turn at the next safe point."""
@@ -47,9 +51,9 @@ class Turns:
         self.joined: Joined = plug.join(sleep=self._nap)
         self.rounds = 0
         self._stop = stop
-        self._spending = Spending(plug, self.joined.crm)
+        self._spending = Spending(self.joined)
+        self.spare = Spare(plug.ledger, self._spending, now)
         self._named: dict[Ref, datetime] = {}
-        self._counted: dict[str, int] = {}
         self._engine: Engine | None = None
         self._made = now()
 
@@ -59,6 +63,7 @@ class Turns:
     def engine(self) -> Engine:
         """Both sides are there and are who they should be. Made anew once a day. Raises ConnectorError."""
         if self._engine is None or now() - self._made > USERS:
+            self._spending.begin()
             engine = self.joined.engine(progress=self._spending.limited(stoppable(self._stop)), sleep=self._nap)
             accounts = engine.prepare()
             ids = {side.value: account.id for side, account in accounts.items()}
@@ -67,9 +72,13 @@ class Turns:
         return self._engine
 
     def turn(self, due: Work) -> Report | None:
-        """One turn; None where the CRM's allowance is spent, so that none was taken. Raises ConnectorError and Stopped."""
+        """One turn, and a piece of the past where nothing else is to do; None where the CRM's allowance is spent, so that none
+        was taken. Raises ConnectorError and Stopped."""
         try:
-            report = self._turn(self.engine(), due)
+            engine = self.engine()
+            report = self._turn(engine, due)
+            if report is not None and due.is_nothing and self.spare.is_due():
+                self.spare.piece(engine)
         except BaseException:
             # Whatever it was, the next turn looks first whether both sides are still who they should be.
             self._engine = None
@@ -93,7 +102,7 @@ class Turns:
                 moved = bool(engine.round([], report))
         finally:
             self.rounds += report.rounds
-            self._count(engine)
+            note(self.plug, self.joined.count)
         for error in report.trouble:
             log.warning("round cut short", connection=self.plug.name, error=type(error).__name__, code=error.code)
         if report.news or report.planned:
@@ -123,28 +132,13 @@ class Turns:
     def _over_budget(self) -> bool:
         """Whether the day's share of CRM calls is spent; then nothing is read or written for a while."""
         try:
+            self._spending.begin()
             self._spending.check()
         except AllowanceSpent as error:
             self.plug.ledger.problem("allowance", error.code, error.message, error.way_out)
             return True
         self.plug.ledger.solved("allowance")
         return False
-
-    def _count(self, engine: Engine) -> None:
-        """Add the calls made since the last turn to today's, and remember what the CRM says of its own count."""
-
-        def add() -> None:
-            for adapter in engine.adapters.values():
-                calls = adapter.usage().calls
-                new = calls - self._counted.get(adapter.system, 0)
-                if new > 0:
-                    self.plug.ledger.usage_add(now().date(), adapter.system, new)
-                    self._counted[adapter.system] = calls
-            usage = engine.adapters[Side.CRM].usage()
-            if usage.allowance is not None:
-                self.plug.ledger.remember(ALLOWANCE, {"used": usage.used, "allowance": usage.allowance})
-
-        note(self.plug, add)
 
 
 def failed(plug: Plug, error: Exception) -> None:

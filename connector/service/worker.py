@@ -97,9 +97,10 @@ class Worker:
                 self._stop.wait(RETRY.total_seconds())
 
     def _take(self) -> Work:
-        """Wait until something is due: a stream, a hint, or an intent that waited for its time."""
+        """Wait until something is due: a stream, a hint, an intent that waited for its time, or a piece of the past."""
+        past = self.turns.spare.is_due()
         with self._wake:
-            if not self._due.streams and not self._due.refs:
+            if self._due.is_nothing and not past:
                 self._wake.wait(self._until(self.turns.engine().next_due()))
             due, self._due = self._due, Work()
         return due

@@ -171,6 +171,15 @@ class Webhooks:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What a CRM told at a time: `used` of `allowance` API calls a day, by everybody."""
+
+    used: int
+    allowance: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Decided:
     """A stored decision with its time, and the intent that carried it out (None where nothing had to be written)."""
 

@@ -17,12 +17,13 @@ from connector.store.observing import Observing
 from connector.store.queueing import prepare_queue
 from connector.store.reading import Reading
 from connector.store.schema import leases, vault
+from connector.store.sharing import Sharing
 from connector.store.showing import Showing
 from connector.store.turning import Turning, due
 from connector.store.vault import seal, unseal
 
 
-class Ledger(Observing, Reading, Intents, Showing, Listing, Turning, Leasing):
+class Ledger(Observing, Reading, Intents, Showing, Sharing, Listing, Turning, Leasing):
     """Everything the connector knows about one connection. Cheap to make; safe to use from several threads."""
 
 
@@ -63,7 +64,8 @@ class Store:
         self._engine.dispose()
 
     def at(self, connection: str) -> Ledger:
-        """The store as this connection sees it; no other connection's rows can be read or written through it."""
+        """The store as this connection sees it; no other connection's rows can be read or written through it, only the sums
+        that connections of one CRM account share."""
         return Ledger(self._engine, connection, self._clock, self._token)
 
     def due(self, connections: Sequence[str]) -> list[str]:

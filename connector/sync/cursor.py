@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from connector.adapters.base import Page, Stream, Window, no_links
-from connector.model import Cursor, Ref
+from connector.model import ALWAYS, Cursor, Period, Ref
 
 FUTURE = timedelta(minutes=10)
 """A watermark further ahead of our own clock than this is a clock fault, not progress."""
@@ -22,12 +22,13 @@ def window(
     *,
     thorough: bool = False,
     linked: Callable[[str, int], Sequence[Ref]] = no_links,
+    sent: Period = ALWAYS,
 ) -> Window:
     """The window to read: the unfinished one where there is one, otherwise from the watermark minus the overlap."""
     if cursor.resume is not None:
-        return Window(cursor.since, cursor.resume, position, thorough, linked)
+        return Window(cursor.since, cursor.resume, position, thorough, linked, sent)
     since = cursor.watermark - stream.overlap if cursor.watermark else None
-    return Window(since, None, position, thorough, linked)
+    return Window(since, None, position, thorough, linked, sent)
 
 
 def advance(cursor: Cursor, reading: Window, page: Page) -> Cursor:

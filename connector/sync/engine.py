@@ -10,10 +10,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from connector.adapters.base import Account, Adapter, Stream
+from connector.adapters.base import Account, Adapter, Page, Stream
 from connector.errors import ConnectorError, RemoteError
 from connector.mapping.compiled import Compiled
-from connector.model import Fact, HoldType, Kind, Observed, Op, Ref, Side, State
+from connector.model import Cursor, Fact, HoldType, Kind, Observed, Op, Period, Ref, Side, State
 from connector.store.entries import Entries
 from connector.store.rows import order_key
 from connector.store.store import Ledger
@@ -23,9 +23,10 @@ from connector.sync.doubts import Doubts
 from connector.sync.failures import Failures
 from connector.sync.finding import find_candidates
 from connector.sync.guards import CANARIES, HANDFUL, Tally, check_canaries, check_pins, judge
+from connector.sync.history import was_sent_in
 from connector.sync.identity import Candidate
 from connector.sync.landing import Landing
-from connector.sync.loading import load_lately, load_view
+from connector.sync.loading import load_history, load_lately, load_view
 from connector.sync.observe import fold_all
 from connector.sync.outbox import Outbox
 from connector.sync.patience import advice
@@ -146,7 +147,7 @@ class Engine:
         if not refs:
             return 0
         seen = self._whereabouts.fetch(side, refs)
-        facts = self._folded(side, seen)
+        facts = self._folded(side, seen, load_history(self.ledger))
         self._doubts.recognise(seen)
         self.ledger.record(facts)
         return len(facts)
@@ -158,7 +159,8 @@ class Engine:
         positions = self.ledger.positions(side, stream.name)
         thorough = self._thorough and cursor.watermark is not None
         linked = partial(self.ledger.linked_after, side)
-        window = cursors.window(cursor, stream, positions.get, thorough=thorough, linked=linked)
+        sent = load_history(self.ledger)
+        window = cursors.window(cursor, stream, positions.get, thorough=thorough, linked=linked, sent=sent)
         for page in adapter.pull(stream.name, window):
             if cursors.skewed(page, self._clock()):
                 self.ledger.problem(
@@ -170,7 +172,7 @@ class Engine:
                 page = replace(page, watermark=None)  # noqa: PLW2901
             elif page.watermark:
                 self.ledger.solved(f"clock of {adapter.system}")
-            facts = self._folded(side, self._whereabouts.followed(side, page.observed))
+            facts = self._folded(side, self._whereabouts.followed(side, page.observed), sent)
             self._doubts.recognise(page.observed)
             cursor = cursors.advance(cursor, window, page)
             self.ledger.ingest(side, stream.name, facts, cursor, page.positions)
@@ -181,13 +183,23 @@ class Engine:
         # in the next one.
         return news + self._pull(side, stream) if resumed else news
 
-    def _folded(self, side: Side, seen: Sequence[Observed]) -> list[Fact]:
+    def read_past(self, place: str, sent: Period, page: Page, cursor: Cursor) -> list[Fact]:
+        """A page of a slice of the platform's past, sent in this period: its facts, its positions and how far it has come
+        (`cursor`, kept under the name `place`) are stored together. Answers the facts that changed."""
+        facts = self._folded(Side.PLATFORM, page.observed, sent)
+        self._doubts.recognise(page.observed)
+        self.ledger.ingest(Side.PLATFORM, place, facts, cursor, page.positions)
+        self._progress("read of the past", len(page.observed))
+        return facts
+
+    def _folded(self, side: Side, seen: Sequence[Observed], sent: Period) -> list[Fact]:
         """The facts that changed. Of a CRM only what concerns us is kept: a company's other contacts are not ours, nor what
-        is written to them."""
+        is written to them. Of the platform's messages those not known yet have to be sent in this period."""
         if side is Side.CRM:
-            known = self.ledger.known([ref for one in seen for ref in (one.ref, one.parent) if ref])
-            seen = [one for one in seen if one.ref in known or (one.kind is Kind.REPLY and self._is_ours(one, known))]
-        return fold_all(self.ledger.facts([one.ref for one in seen]), tuple(seen), side)
+            ours = self.ledger.known([ref for one in seen for ref in (one.ref, one.parent) if ref])
+            seen = [one for one in seen if one.ref in ours or (one.kind is Kind.REPLY and self._is_ours(one, ours))]
+        known = self.ledger.facts([one.ref for one in seen])
+        return fold_all(known, tuple(one for one in seen if one.ref in known or was_sent_in(sent, one)), side)
 
     def _is_ours(self, reply: Observed, known: Collection[Ref]) -> bool:
         """A record of an object for replies asks for one; a message in a CRM's chatter only where the record it is written
@@ -391,8 +403,6 @@ class Engine:
         finally:
             self._thorough = False
             report.calls = {name: count - before[name] for name, count in self._calls().items()}
-            for name, count in report.calls.items():
-                self.ledger.usage_add(self._clock().date(), name, count)
             self.ledger.end_run(run, report.summary())
         return report
 

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from connector.mapping.compiled import Compiled
-from connector.model import Action, Fact, Intent, Kind, Op, Ref, Side
+from connector.model import Action, Fact, Intent, Kind, Op, Period, Ref, Side
 from connector.store.entries import Entries
 from connector.store.store import Ledger
+from connector.sync.history import HISTORY
 from connector.sync.identity import Candidate
 from connector.sync.sent import coming
 from connector.sync.view import View
@@ -59,6 +60,12 @@ def load_view(
         unique=unique,
         trusted_times=trusted_times,
     )
+
+
+def load_history(ledger: Ledger) -> Period:
+    """When the messages were sent that this connection takes: from the beginning, or from where its history begins."""
+    begins = ledger.recall(HISTORY)
+    return Period(datetime.fromisoformat(begins) if begins else None)
 
 
 def busy(intents: Iterable[Intent]) -> frozenset[Ref]:

@@ -101,6 +101,7 @@ class ChatwootWorld(World):
         self.adapter = sandbox.adapter()
         self.stranger = sandbox.adapter(token="guessed-token")
         self.nowhere = sandbox.adapter(url="http://127.0.0.1:9")
+        self.writers: dict[str, str] = {}
 
     def tick(self) -> None:
         """The sandbox has committed when it answers."""
@@ -129,6 +130,17 @@ class ChatwootWorld(World):
     def add_child(self, person: Ref, text: str) -> Ref:
         source_id = self.sandbox.api("GET", f"/contacts/{person.id}")["payload"]["contact_inboxes"][0]["source_id"]
         ids = self.write(text, source_id=source_id)
+        return Ref("chatwoot", "message", f"{ids['conversation_id']}-{ids['message_id']}")
+
+    def say(self, sent_at: datetime, *, among: Ref | None = None) -> Ref:
+        """The customer writes while the sandbox's clock shows that time."""
+        thread = among.id.partition("-")[0] if among else None
+        source_id = self.writers[thread] if thread else unique("U")
+        # Half a second more: the time is cut to whole seconds.
+        self.sandbox.control("time", offset=sent_at.timestamp() + 0.5 - datetime.now(UTC).timestamp())
+        ids = self.write("Hello", source_id=source_id, **({"conversation": int(thread)} if thread else {}))
+        self.sandbox.control("time", offset=0)
+        self.writers[str(ids["conversation_id"])] = source_id
         return Ref("chatwoot", "message", f"{ids['conversation_id']}-{ids['message_id']}")
 
     def twins(self) -> tuple[Lookup, set[Ref]]:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
@@ -17,7 +17,7 @@ import pytest
 
 from connector.adapters.base import Adapter, Lookup, Probe, Stream, Window, Write
 from connector.errors import AuthError, RecordGone, RemoteError, SchemaDrift, Transient, Unreadable
-from connector.model import Cursor, Kind, Life, Observed, Receipt, Ref, Side
+from connector.model import Cursor, Kind, Life, Observed, Period, Receipt, Ref, Side
 
 _numbers = count(1)
 
@@ -76,6 +76,11 @@ class World(ABC):
     @abstractmethod
     def tick(self) -> None:
         """Time passes, longer than the declared lag."""
+
+    def say(self, sent_at: datetime, *, among: Ref | None = None) -> Ref:
+        """A message that a customer sent at that time, a while ago; in the conversation of the message `among`, or in one of
+        its own."""
+        pytest.skip("this system has no messages")
 
     def commit_late(self, name: str) -> Callable[[], Ref]:
         """Starts a transaction that makes a person; calling the result commits it and answers the ref."""
@@ -279,6 +284,90 @@ class Conformance:
         world.delete_person(ref)
         sight.look()
         assert sight.life[ref].life is Life.GONE
+
+    # ---- the past ----
+
+    def past(self, world: World, sent: Period, *, pages: int | None = None, known: Sight | None = None) -> Sight:
+        """Reads a slice to its end as a backfill does, stopping and going on after so many pages."""
+        stream = world.adapter.capabilities.history
+        if not stream:
+            pytest.skip("this system has no history to read")
+        sight, resume = Sight(world.adapter), None
+        for _ in range(500):
+            window = Window(
+                resume=resume,
+                sent=sent,
+                position=lambda key: (
+                    sight.positions.get((stream, key)) or (known.positions.get((stream, key)) if known else None)
+                ),
+            )
+            for number, page in enumerate(world.adapter.pull(stream, window), start=1):
+                sight._store(stream, page.observed, page.positions)
+                resume = page.resume
+                assert page.part is None or 0 <= page.part <= 1
+                if number == pages:
+                    break
+            if resume is None:
+                return sight
+        raise AssertionError("the slice does not come to an end")
+
+    def test_a_slice_of_the_past_shows_exactly_the_messages_sent_in_it(self, world: World) -> None:
+        month = Period(datetime(2025, 3, 1, tzinfo=UTC), datetime(2025, 4, 1, tzinfo=UTC))
+        second = timedelta(seconds=1)
+        inside = {world.say(at) for at in (month.start, month.start + timedelta(days=9), month.end - second)}
+        outside = {world.say(at) for at in (month.start - second, month.end, month.end + timedelta(days=9))}
+        shown = {ref for ref, seen in self.past(world, month).life.items() if seen.kind is Kind.MESSAGE}
+        assert shown >= inside
+        assert not shown & outside
+        assert all(
+            month.holds(datetime.fromisoformat(seen.fields["sent_at"]))
+            for seen in self.past(world, month).life.values()
+            if seen.kind is Kind.MESSAGE
+        )
+
+    def test_a_slice_takes_its_part_of_a_conversation_that_goes_on_and_shows_parents_first(self, world: World) -> None:
+        may = datetime(2025, 5, 1, tzinfo=UTC)
+        first = world.say(may)
+        second, third = (world.say(may + timedelta(days=40 * n), among=first) for n in (1, 2))
+        sight = self.past(world, Period(may + timedelta(days=30), may + timedelta(days=60)))
+        assert second in sight.known
+        assert not {first, third} & sight.known.keys()
+        ancestors = list(self._ancestors(sight, second))
+        assert ancestors
+        assert all(sight.order.index(ref) < sight.order.index(second) for ref in ancestors)
+
+    @pytest.mark.parametrize("pages", [1, 2])
+    def test_a_slice_that_is_stopped_again_and_again_shows_what_one_read_at_once_shows(
+        self, world: World, pages: int
+    ) -> None:
+        july = datetime(2025, 7, 1, tzinfo=UTC)
+        first = world.say(july)
+        said = {first, *(world.say(july + timedelta(hours=n), among=first) for n in range(1, 12))}
+        said |= {world.say(july + timedelta(hours=n)) for n in range(6)}
+        month = Period(july, july + timedelta(days=31))
+        stopped, whole = self.past(world, month, pages=pages), self.past(world, month)
+        assert said <= whole.known.keys()
+        assert stopped.known.keys() == whole.known.keys()
+
+    def test_slices_after_one_another_show_each_message_once(self, world: World) -> None:
+        sept = datetime(2025, 9, 1, tzinfo=UTC)
+        first = world.say(sept)
+        said = [first, *(world.say(sept + timedelta(days=n), among=first) for n in range(1, 30, 3))]
+        newer = self.past(world, Period(sept + timedelta(days=15), sept + timedelta(days=30)))
+        older = self.past(world, Period(sept, sept + timedelta(days=15)), known=newer)
+        shown = Counter(ref for sight in (newer, older) for ref in sight.order)
+        assert [shown[ref] for ref in said] == [1] * len(said)
+
+    def test_a_stream_from_a_start_on_shows_every_message_sent_since(self, world: World) -> None:
+        stream = world.adapter.capabilities.history
+        if not stream:
+            pytest.skip("this system has no history to read")
+        start = datetime(2025, 11, 1, tzinfo=UTC)
+        old, new = world.say(start - timedelta(days=1)), world.say(start)
+        later = world.say(start + timedelta(days=1), among=old)
+        shown = {o.ref for page in world.adapter.pull(stream, Window(sent=Period(start))) for o in page.observed}
+        assert {new, later} <= shown
+        assert old not in shown
 
     # ---- fetch and find ---------------------------------------------------------------------------------------------
 
@@ -618,6 +707,15 @@ class Conformance:
         before = world.adapter.usage().calls
         world.adapter.check()
         assert world.adapter.usage().calls > before
+
+    def test_asking_for_the_allowance_costs_one_call_at_most_and_tells_what_is_known_from_then_on(
+        self, world: World
+    ) -> None:
+        world.adapter.check()
+        before = world.adapter.usage()
+        told = world.adapter.allowance()
+        assert told == world.adapter.usage()
+        assert told.calls - before.calls == (0 if told.allowance is None else 1)
 
     def test_capabilities_hold_together(self, world: World) -> None:
         has = world.adapter.capabilities

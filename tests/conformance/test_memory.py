@@ -10,7 +10,7 @@ from suite import Conformance, Names, World, unique
 
 from connector.adapters.base import FieldInfo, Lookup, User
 from connector.adapters.memory import PLATFORM_OBJECTS, Fault, MemoryAdapter, MemorySystem, memory_object
-from connector.model import Kind, Ref, Side
+from connector.model import Kind, Ref, Side, stamp
 
 CRM_OBJECTS = {
     "Contact": memory_object(
@@ -63,6 +63,12 @@ class MemoryWorld(World):
         if self.child == "message":
             return self.system.add("message", {"text": text}, parent=person)
         return self.system.add("Task", {"WhoId": person.id, "Description": text})
+
+    def say(self, sent_at: datetime, *, among: Ref | None = None) -> Ref:
+        if self.adapter.side is Side.CRM:
+            return super().say(sent_at, among=among)
+        thread = self.system.records[among].latest.parent if among else self.conversation()
+        return self.system.add("message", {"text": "Hello", "sent_at": stamp(sent_at)}, parent=thread)
 
     def twins(self) -> tuple[Lookup, set[Ref]]:
         name = unique("Twin")

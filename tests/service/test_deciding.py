@@ -5,8 +5,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from connector.adapters.base import Account, User
 from connector.app import App, Plug, users_by_email
@@ -15,7 +13,6 @@ from connector.mapping.compiled import Context, compile_mapping
 from connector.mapping.load import load_mapping
 from connector.mapping.source import Place
 from connector.model import Action, Cursor, Decision, Kind, Op, Outcome, Ref, Side
-from connector.service.budget import RESERVE, Budget, over
 from connector.service.checking import pin_findings
 from connector.service.planning import Change, Write, changes_of, crm_calls
 from connector.service.status import stream_status
@@ -28,29 +25,6 @@ FULL = Path(__file__).parents[2] / "mappings" / "chatwoot-salesforce.yaml"
 NOW = datetime(2026, 3, 1, 9, tzinfo=UTC)
 PERSON = Ref("chatwoot", "person", "7")
 JET = Ref("salesforce", "Contact", "0035g0000000001AAA")
-
-
-@pytest.mark.parametrize(
-    ("budget", "spent"),
-    [
-        (Budget(10_000, None, None, 0.5), False),
-        (Budget(499, 600, 1000, 0.5), False),
-        (Budget(500, 600, 1000, 0.5), True),
-        (Budget(10, 950, 1000, 0.5), True),
-        (Budget(10, 949, 1000, 0.5), False),
-        (Budget(10, None, 1000, 0.5), False),
-        (Budget(1000, 900, 1000, 1.0), True),
-    ],
-)
-def test_the_connector_pauses_when_its_share_or_everybodys_is_spent(budget, spent):
-    assert over(budget) is spent
-
-
-@given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(1, 10**6), st.floats(0.01, 1))
-def test_using_more_calls_never_makes_the_budget_better(ours, used, allowance, share):
-    if over(Budget(ours, used, allowance, share)):
-        assert over(Budget(ours + 1, used + 1, allowance, share))
-    assert over(Budget(0, allowance, allowance, share)) == (RESERVE > 0)
 
 
 def write(kind: Kind, op: Op = Op.UPSERT, side: Side = Side.CRM) -> Write:

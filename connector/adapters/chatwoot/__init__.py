@@ -1,7 +1,7 @@
 """The Chatwoot adapter: one account of one installation behind the seam of `adapters.base`.
 
-What moves inside, file by file: `client` calls, `reader` reads single things, `pull` and `recheck` are the two streams,
-`writer` writes, `webhook` verifies, `canonical` and `networks` translate, `schema` describes.
+What moves inside, file by file: `client` calls, `reader` reads single things, `pull` and `recheck` are the two streams, `past`
+a slice of the past, `writer` writes, `webhook` verifies, `canonical` and `networks` translate, `schema` describes.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +23,7 @@ from connector.adapters.base import (
 )
 from connector.adapters.chatwoot import webhook
 from connector.adapters.chatwoot.client import SYSTEM, Client, documented
+from connector.adapters.chatwoot.past import pull_past
 from connector.adapters.chatwoot.pull import pull_conversations
 from connector.adapters.chatwoot.reader import Reader, account_of
 from connector.adapters.chatwoot.recheck import pull_recheck
@@ -51,6 +52,7 @@ CAPABILITIES = Capabilities(
     # None: a contact shows no time of change, a conversation's `updated_at` moves with every message, and a message's
     # `created_at` does not move with an edit.
     trusted_times=frozenset(),
+    history="conversations",
 )
 
 
@@ -112,6 +114,8 @@ class Chatwoot:
 
     def pull(self, stream: str, window: Window) -> Iterator[Page]:
         match stream:
+            case "conversations" if window.sent.end is not None:
+                return pull_past(self._reader, window, self._page_rows)
             case "conversations":
                 return pull_conversations(self._reader, window, self._page_rows)
             case "recheck":
@@ -148,6 +152,9 @@ class Chatwoot:
 
     def usage(self) -> Usage:
         return Usage(self._client.calls)
+
+    def allowance(self) -> Usage:
+        return self.usage()
 
     def close(self) -> None:
         self._client.close()

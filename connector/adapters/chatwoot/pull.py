@@ -1,4 +1,5 @@
-"""The stream `conversations`: everything that moved a conversation since a time, or all of it from the beginning.
+"""The stream `conversations`: everything that moved a conversation since a time, or all of it from the beginning. A slice of
+the past is in `past`.
 
 Position keys: `person/<contact>` what was read of a contact, `messages/<conversation>` the last message id read, followed by
 the conversation's `updated_at` at that reading once all its messages are stored.
@@ -7,19 +8,23 @@ the conversation's `updated_at` at that reading once all its messages are stored
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from connector.adapters.base import Page, Window
 from connector.adapters.chatwoot import canonical
 from connector.adapters.chatwoot.client import Json, documented
-from connector.adapters.chatwoot.reader import Reader
+from connector.adapters.chatwoot.reader import LIST_ROWS, Reader
 from connector.errors import RecordGone
-from connector.model import Observed, digest
+from connector.model import ALWAYS, Observed, Period, digest
 
 VOLATILE = {"last_activity_at", "availability_status", "type", "contact_inboxes"}
 """Keys of a contact that move with every message, or differ between the places where a contact is shown."""
+
+MARGIN = timedelta(minutes=5)
+"""How much earlier than a message was sent its conversation may seem to have moved: another machine's clock, a Date header
+that is a second old."""
 
 OWN_POSITIONS = 10_000
 """Positions held besides the stored ones, so that memory stays flat; a forgotten one costs a repeated read at most."""
@@ -33,6 +38,7 @@ class Step:
     observed: list[Observed]
     positions: dict[str, str]
     resume: str
+    part: float | None = None
 
 
 class Progress:
@@ -58,16 +64,19 @@ class Progress:
 
 
 def pages(steps: Iterable[Step], rows: int, watermark: datetime) -> Iterator[Page]:
-    """Steps put together to pages of at least `rows` observations; the last page carries the watermark."""
+    """Steps put together to pages of at least `rows` observations (a step without any counts as one, so that a long way over
+    what is not wanted is not gone twice); the last page carries the watermark."""
     observed: list[Observed] = []
     positions: dict[str, str] = {}
+    count = 0
     for step in steps:
         observed += step.observed
         positions |= step.positions
-        if len(observed) >= rows:
-            yield Page(tuple(observed), resume=step.resume, positions=positions)
-            observed, positions = [], {}
-    yield Page(tuple(observed), watermark=watermark, positions=positions)
+        count += max(1, len(step.observed))
+        if count >= rows:
+            yield Page(tuple(observed), resume=step.resume, positions=positions, part=step.part)
+            observed, positions, count = [], {}, 0
+    yield Page(tuple(observed), watermark=watermark, positions=positions, part=1.0)
 
 
 def token(**place: Any) -> str:
@@ -75,19 +84,27 @@ def token(**place: Any) -> str:
 
 
 def pull_conversations(reader: Reader, window: Window, rows: int) -> Iterator[Page]:
-    """The watermark is the server's time when the window was opened: what moves while we read stands in the next one."""
+    """The watermark is the server's time when the window was opened: what moves while we read stands in the next one.
+
+    What did not move since the wanted period began has no message in it."""
     reader.forget()
     now, _ = reader.client.server()
     place = json.loads(window.resume) if window.resume else {"start": now.isoformat()}
-    progress = Progress(window.position)
-    if window.since is None:
-        steps = _walk(reader, progress, place)
-    else:
-        steps = _moved(reader, progress, place, now - window.since)
+    progress, sent = Progress(window.position), window.sent
+    floor = window.since or (sent.start and sent.start - MARGIN)
+
+    def read(row: Json, before: str, behind: str) -> Iterator[Step]:
+        return conversation_steps(reader, progress, row, before, behind, sent)
+
+    steps = walk(reader, place, read) if floor is None else _moved(reader, place, now - floor, read)
     yield from pages(steps, rows, datetime.fromisoformat(place["start"]))
 
 
-def _moved(reader: Reader, progress: Progress, place: Json, ago: timedelta) -> Iterator[Step]:
+Read = Callable[[Json, str, str], Iterator[Step]]
+"""Reads one conversation of a list: its row, the token of the place before it, and that of the place behind it."""
+
+
+def _moved(reader: Reader, place: Json, ago: timedelta, read: Read) -> Iterator[Step]:
     """Conversations moved since the floor, by id. Resumed, the list is read anew: one that moved again in the meantime
     and stands before the resume point is in the next window. One second more makes up for the Date header's whole seconds.
     """
@@ -96,11 +113,11 @@ def _moved(reader: Reader, progress: Progress, place: Json, ago: timedelta) -> I
         number = int(row["id"])
         if number > after:
             before, behind = token(start=place["start"], after=after), token(start=place["start"], after=number)
-            yield from conversation_steps(reader, progress, row, before, behind)
+            yield from read(row, before, behind)
             after = number
 
 
-def _walk(reader: Reader, progress: Progress, place: Json) -> Iterator[Step]:
+def walk(reader: Reader, place: Json, read: Read) -> Iterator[Step]:
     """All conversations, oldest first, by page number. A conversation deleted meanwhile moves the later ones forward, over
     our heads: when the count drops we go back as many pages as rows were lost. Positions keep that cheap."""
     page, done, known = int(place.get("page", 1)), int(place.get("done", 0)), int(place.get("count", 0))
@@ -114,11 +131,15 @@ def _walk(reader: Reader, progress: Progress, place: Json) -> Iterator[Step]:
         here = {"start": place["start"], "page": page, "count": count}
         for index, row in enumerate(rows[done:], start=done):
             before, behind = token(**here, done=index), token(**here, done=index + 1)
-            yield from conversation_steps(reader, progress, row, before, behind)
+            part = min(1.0, ((page - 1) * LIST_ROWS + index) / max(1, count))
+            for step in read(row, before, behind):
+                yield replace(step, part=part)
         page, done, known = page + 1, 0, count
 
 
-def conversation_steps(reader: Reader, progress: Progress, row: Json, before: str, after: str) -> Iterator[Step]:
+def conversation_steps(
+    reader: Reader, progress: Progress, row: Json, before: str, after: str, sent: Period = ALWAYS
+) -> Iterator[Step]:
     """Person, identities and conversation first, then its new messages, lower ids first.
 
     `updated_at` moves with every message, so a conversation whose messages were read to the end at this `updated_at` has
@@ -136,7 +157,7 @@ def conversation_steps(reader: Reader, progress: Progress, row: Json, before: st
         try:
             for rows in reader.messages(number, int(read_to)):
                 read_to = str(rows[-1]["id"])
-                observed += message_observations(reader, progress, rows, contact["id"])
+                observed += message_observations(reader, progress, sent_in(sent, rows), contact["id"])
                 progress.set(key, read_to)
                 yield Step(observed, progress.taken(), before)
                 observed = []
@@ -145,6 +166,18 @@ def conversation_steps(reader: Reader, progress: Progress, row: Json, before: st
             observed.append(canonical.gone(seen.ref))
         progress.set(key, f"{read_to} {moved}")
     yield Step(observed, progress.taken(), after)
+
+
+def rests_since(row: Json, start: datetime | None) -> bool:
+    """Whether a conversation has not moved since then: no message sent later is in it, for each moves it when it is stored."""
+    with documented("conversation"):
+        moved = row.get("updated_at")
+        return bool(moved and start and canonical.moment(moved) < start - MARGIN)
+
+
+def sent_in(sent: Period, rows: list[Json]) -> list[Json]:
+    with documented("message"):
+        return [row for row in rows if sent.holds(canonical.moment(row["created_at"]))]
 
 
 def message_observations(reader: Reader, progress: Progress, rows: list[Json], contact: object) -> list[Observed]:

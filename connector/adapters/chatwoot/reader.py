@@ -22,6 +22,9 @@ NEWEST_ROWS = 20
 CONTACT_ROWS = 15
 """Contacts on a page (Chatwoot 4.15.1, `contacts_controller.rb`)."""
 
+LIST_ROWS = 25
+"""Conversations on a page; a server may be set to another number (`CONVERSATION_RESULTS_PER_PAGE`)."""
+
 ID_END = 2**31
 """Above every message id: the column is a 32-bit integer (Chatwoot 4.15.1, `db/schema.rb`)."""
 

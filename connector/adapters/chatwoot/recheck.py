@@ -17,10 +17,19 @@ from itertools import count
 from connector.adapters.base import Page, Window
 from connector.adapters.chatwoot import canonical
 from connector.adapters.chatwoot.client import Json, documented
-from connector.adapters.chatwoot.pull import Progress, Step, message_observations, pages, read_person, remember, token
+from connector.adapters.chatwoot.pull import (
+    Progress,
+    Step,
+    message_observations,
+    pages,
+    read_person,
+    remember,
+    rests_since,
+    token,
+)
 from connector.adapters.chatwoot.reader import Reader
 from connector.errors import AuthError, RecordGone
-from connector.model import Kind, Life, Observed
+from connector.model import Kind, Life, Observed, Period
 
 RECENT = timedelta(days=7)
 """Conversations that moved within it have their newest messages read again: the longest reply window of a network, and
@@ -41,10 +50,10 @@ def pull_recheck(reader: Reader, window: Window, rows: int) -> Iterator[Page]:
     now, _ = reader.client.server()
     place = json.loads(window.resume) if window.resume else {"start": now.isoformat()}
     progress = Progress(window.position)
-    yield from pages(_steps(reader, progress, place, window.thorough), rows, datetime.fromisoformat(place["start"]))
+    yield from pages(_steps(reader, progress, place, window), rows, datetime.fromisoformat(place["start"]))
 
 
-def _steps(reader: Reader, progress: Progress, place: Json, thorough: bool) -> Iterator[Step]:
+def _steps(reader: Reader, progress: Progress, place: Json, window: Window) -> Iterator[Step]:
     start, after = place["start"], int(place.get("after", 0))
     examined: set[int] = set()
     if not place.get("walk"):
@@ -53,11 +62,17 @@ def _steps(reader: Reader, progress: Progress, place: Json, thorough: bool) -> I
             if number > after:
                 resume = token(start=start, after=number)
                 examined.add(number)
-                yield Step(_examine(reader, progress, row, in_full=False), progress.taken(), resume)
-    yield from _slice(reader, progress, place, examined, thorough)
+                seen = [] if _is_past(row, progress, window.sent) else _examine(reader, progress, row, in_full=False)
+                yield Step(seen, progress.taken(), resume)
+    yield from _slice(reader, progress, place, examined, window)
 
 
-def _slice(reader: Reader, progress: Progress, place: Json, examined: Container[int], thorough: bool) -> Iterator[Step]:
+def _is_past(row: Json, progress: Progress, sent: Period) -> bool:
+    """Whether nothing of a conversation can be wanted: never seen by this stream, and at rest since the period began."""
+    return progress.get(f"owner/{row.get('id')}") is None and rests_since(row, sent.start)
+
+
+def _slice(reader: Reader, progress: Progress, place: Json, examined: Container[int], window: Window) -> Iterator[Step]:
     """The next pages of all conversations, and the conversations that should stand between them but do not.
 
     Numbers are given in the order of creation, so a number that is skipped, and that we have seen before, was deleted or
@@ -67,7 +82,7 @@ def _slice(reader: Reader, progress: Progress, place: Json, examined: Container[
     page, done, last, top = walk["page"], walk["done"], walk["last"], walk["top"]
     checks = GAP_CHECKS
     for turn in count(int(place.get("turn", 0))):
-        if turn >= SLICE_PAGES and not thorough:
+        if turn >= SLICE_PAGES and not window.thorough:
             return
         rows, _count = reader.walk(page)
         with documented("conversation"):
@@ -77,7 +92,8 @@ def _slice(reader: Reader, progress: Progress, place: Json, examined: Container[
             checks -= len(suspects)
             observed = [o for number in suspects for o in _vanished(reader, progress, number)]
             messages = numbers[index] not in examined
-            observed += _examine(reader, progress, rows[index], in_full=True, messages=messages)
+            if not _is_past(rows[index], progress, window.sent):
+                observed += _examine(reader, progress, rows[index], in_full=True, messages=messages)
             last, top = numbers[index], max(top, numbers[index])
             progress.set("walk", json.dumps({"page": page, "done": index + 1, "last": last, "top": top}))
             yield Step(observed, progress.taken(), token(start=place["start"], walk=True, turn=turn))

@@ -127,6 +127,9 @@ class Odoo(Mute):
     def usage(self) -> Usage:
         return Usage(self._session.calls)
 
+    def allowance(self) -> Usage:
+        return self.usage()
+
     def close(self) -> None:
         self._session.close()
 

@@ -125,6 +125,9 @@ class Salesforce(Mute):
     def usage(self) -> Usage:
         return self._client.usage()
 
+    def allowance(self) -> Usage:
+        return self._client.allowance()
+
     def close(self) -> None:
         self._session.close()
 

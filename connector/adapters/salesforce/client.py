@@ -7,6 +7,7 @@ login repeats a persistent 401 without end and knows no time-outs (simple-salesf
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
@@ -20,7 +21,7 @@ from connector.adapters.base import Usage
 from connector.adapters.salesforce import errors, soql
 from connector.adapters.salesforce.ids import SYSTEM
 from connector.adapters.salesforce.tokens import Tokens
-from connector.errors import RecordGone, Rejected, RemoteError, SchemaDrift, Unreadable
+from connector.errors import AllowanceSpent, AuthError, RecordGone, Rejected, RemoteError, SchemaDrift, Unreadable
 
 Record: TypeAlias = Mapping[str, Any]
 
@@ -143,6 +144,17 @@ class Client:
     def usage(self) -> Usage:
         used, allowance = self._limit or (None, None)
         return Usage(self._session.calls, used, allowance)
+
+    def allowance(self) -> Usage:
+        """Asks for the limits. The resource needs a right that an integration user may lack (View Setup and Configuration);
+        the header of the refusal tells the two numbers just as well."""
+        with suppress(AuthError, Rejected, AllowanceSpent):
+            body = self.get("limits").body
+            told = body.get("DailyApiRequests") if isinstance(body, dict) else None
+            if not isinstance(told, dict) or not all(isinstance(told.get(name), int) for name in ("Max", "Remaining")):
+                raise Unreadable(SYSTEM, "limits", "the answer is not what the API documents.")
+            self._limit = told["Max"] - told["Remaining"], told["Max"]
+        return self.usage()
 
     def _call(self, ask: Callable[[Salesforce], Any]) -> Answer:
         token = self._tokens.current()

@@ -47,6 +47,19 @@ def test_usage_knows_our_calls_and_the_orgs_allowance(org):
     assert 1 <= usage.used <= usage.calls
 
 
+def test_the_allowance_is_asked_for_with_one_call(org):
+    org.control("settings", {"daily_limit": 500})
+    adapter, other = org.adapter(), org.adapter()
+    adapter.check()
+    before = adapter.usage()
+    other.check()
+    assert adapter.usage() == before
+    told = adapter.allowance()
+    assert (told.calls, told.allowance) == (before.calls + 1, 500)
+    assert told.used > before.used + 1
+    assert adapter.usage() == told
+
+
 def test_describe_tells_types_lengths_keys_and_choices(sf):
     task, contact = sf.describe("Task"), sf.describe("Contact")
     key = task.fields["SMM_Message_Key__c"]

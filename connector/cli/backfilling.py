@@ -1,0 +1,186 @@
+"""`connector backfill`: older messages for a connection that began without its whole past."""
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+from connector.app import LeaseTaken, Plug, held_lease, now
+from connector.cli.shared import (
+    LEFT_OVER,
+    OK,
+    Json,
+    counted,
+    errors,
+    holder,
+    options,
+    print_json,
+    say,
+    span,
+)
+from connector.service import backfilling
+from connector.service.backfilling import Standing, told
+from connector.service.budget import Pause
+from connector.service.spending import Spending
+from connector.service.stopping import Stopped, stop_signals, stoppable
+
+DAY = ["%Y-%m-%d"]
+
+
+def backfill(
+    context: typer.Context,
+    since: Annotated[
+        datetime | None,
+        typer.Option("--since", formats=DAY, help="Bring in what was sent from this day on (UTC).", metavar="DATE"),
+    ] = None,
+    until: Annotated[
+        datetime | None,
+        typer.Option(
+            "--until",
+            formats=DAY,
+            help="And before this day. Default: where the history begins now.",
+            metavar="DATE",
+        ),
+    ] = None,
+    oldest_first: Annotated[
+        bool, typer.Option("--oldest-first", help="Begin with the oldest month. Default: with the newest.")
+    ] = False,
+    pause: Annotated[bool, typer.Option("--pause", help="Let it rest, also in a connector that is running.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Let a connector that is running go on with it.")] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="Give it up; what is in stays in.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Bring older messages into the CRM, behind all live traffic; without options, show how far it is.
+
+    The newest month comes first. Ctrl-C pauses it, and the same command goes on. While a connector is running it is handed to
+    that one, which reads a piece of the past whenever nothing else is to do. It stops before it uses up half of the
+    connector's share of the CRM's daily calls, and goes on the next day. Ends with 1 while something is left to bring in.
+    """
+    given = options(context)
+    if sum((since is not None, pause, resume, stop)) > 1:
+        raise typer.BadParameter("give one of --since, --pause, --resume and --stop")
+    if since is None and (until or oldest_first):
+        raise typer.BadParameter("is wanted with --until and --oldest-first", param_hint="--since")
+    if since and until and since >= until:
+        raise typer.BadParameter("lies before --since", param_hint="--until")
+    found_all: list[dict[str, Any]] = []
+    codes: list[int] = []
+    with given.opened() as app:
+        for plug in app.chosen(given.connection):
+            ledger, rest = plug.ledger, None
+            if since is not None:
+                found, rest = _bring_in(plug, _day(since), until and _day(until), oldest_first=oldest_first)
+            elif pause or resume:
+                found = backfilling.pause(ledger, paused=pause)
+            elif stop:
+                found = backfilling.stop(ledger)
+            else:
+                found = backfilling.standing(ledger)
+            found_all.append({"connection": plug.name, "backfill": as_data(found, rest)})
+            codes.append(LEFT_OVER if found and not found.done and not stop else OK)
+            if not as_json:
+                say(f"connection {plug.name}", "bold")
+                say("Given up; what is in stays in." if stop and found else line(found, rest))
+    if as_json:
+        print_json(found_all)
+    raise typer.Exit(max(codes))
+
+
+def _bring_in(
+    plug: Plug, since: datetime, until: datetime | None, *, oldest_first: bool
+) -> tuple[Standing | None, Pause | None]:
+    """Does it here, or hands it to the process that works on the connection."""
+    stop = threading.Event()
+
+    def ask() -> Standing | None:
+        return backfilling.ask(plug.ledger, since, until, oldest_first=oldest_first)
+
+    try:
+        with stop_signals(stop.set), held_lease(plug.ledger, holder()), plug.join() as joined:
+            spending = Spending(joined)
+            spending.begin()
+            engine = joined.engine(progress=spending.limited(stoppable(stop)), sleep=lambda s: _nap(stop, s))
+            engine.prepare()
+            if ask() is None:
+                return None, None
+            with _shown(plug.name) as tell:
+                rest = backfilling.bring_in(engine, spending, now, tell)
+            return backfilling.standing(plug.ledger), rest
+    except Stopped:
+        # A connector that starts later must not go on with what somebody has just stopped.
+        backfilling.pause(plug.ledger, paused=True)
+        errors().print("Paused. The same command goes on with it; so does a running connector after --resume.")
+        raise KeyboardInterrupt from None
+    except LeaseTaken:
+        found = ask()
+        if found and not found.done:
+            errors().print(f"Another process works on {plug.name}; it reads a piece whenever nothing else is to do.")
+        return found, None
+
+
+def _nap(stop: threading.Event, seconds: float) -> None:
+    if stop.wait(seconds):
+        raise Stopped
+
+
+def _day(given: datetime) -> datetime:
+    return given.replace(tzinfo=UTC)
+
+
+@contextmanager
+def _shown(name: str) -> Iterator[Callable[[Standing], None]]:
+    """A bar on a terminal, a line per piece elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda found: errors().print(f"{name}: {line(found)}")
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rest]}"))
+    with Progress(*columns, console=errors()) as bar:
+        task = bar.add_task(name, total=1.0, rest="")
+        yield lambda found: bar.update(task, completed=found.part, rest=pace(found))
+
+
+def line(found: Standing | None, rest: Pause | None = None) -> str:
+    """Where a backfill stands, in one line. `rest` is why the CRM's daily calls want a pause."""
+    if found is None:
+        return "Nothing to bring in: no backfill is under way, and what is wanted is in already."
+    if found.done:
+        return f"All is in of what was sent {told(found.asked)}: {counted(found.messages, 'message')}."
+    edge = "up to" if found.asked.oldest_first else "back to"
+    text = f"{found.part:.0%} of what was sent {told(found.asked)}, {edge} {found.reached:%Y-%m-%d}; {pace(found)}."
+    if found.paused:
+        return f"{text} Paused; --resume lets it go on."
+    if rest:
+        return f"{text} It rests: {rest.why}, for a backfill; it may go on at {rest.until:%Y-%m-%d %H:%M} UTC."
+    return text
+
+
+def pace(found: Standing) -> str:
+    """`1204 messages, 310 a minute, about 12 min left`."""
+    parts = [counted(found.messages, "message")]
+    if found.per_minute is not None:
+        parts.append(f"{found.per_minute:.0f} a minute")
+    if found.seconds_left is not None and not found.done:
+        parts.append(f"about {span(found.seconds_left)} left")
+    return ", ".join(parts)
+
+
+def as_data(found: Standing | None, rest: Pause | None = None) -> dict[str, Any] | None:
+    """The JSON of a backfill; None where there is none."""
+    if found is None:
+        return None
+    return {
+        **found.asked.data(),
+        "reached": found.reached,
+        "part": found.part,
+        "messages": found.messages,
+        "per_minute": found.per_minute,
+        "seconds_left": found.seconds_left,
+        "paused": found.paused,
+        "done": found.done,
+        "rests": rest,
+    }

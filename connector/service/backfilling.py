@@ -1,0 +1,270 @@
+"""Bringing older messages into the CRM, a piece at a time, behind all live work.
+
+What was asked for stands in the store, so that a command can hand it to a connector that is running. How far it has come is
+written only by who holds the connection's lease.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any
+
+from connector.adapters.base import Stream, Window
+from connector.errors import ConnectorError, RemoteError
+from connector.model import Cursor, Kind, Period, Side
+from connector.service.budget import Pause
+from connector.service.spending import Spending
+from connector.store.store import Ledger
+from connector.sync.engine import Engine
+from connector.sync.history import HISTORY, Backfill, lowered
+from connector.sync.loading import load_history
+from connector.sync.patience import advice
+from connector.sync.report import Report
+
+ASKED, DONE = "backfill", "backfill done"
+"""Where the store remembers what was asked for, and how far it has come."""
+PLACE = "backfill"
+"""The name under which its cursor and positions are kept, beside those of the live streams."""
+PAGES = 2
+"""Pages of a piece. An adapter's pages hold some hundred records, so a piece fills about one call to the CRM (Salesforce takes a
+thousand rows), and live traffic waits for less than a minute."""
+QUICK = timedelta(minutes=1)
+"""A piece takes about that long: streams that are read as often are read before every piece, slower ones when they are due."""
+ROUNDS = 20
+"""Rounds in a row without a read, for records that wait for one another; the rest is left to the next turn."""
+RETRY = timedelta(seconds=30)
+"""Until a running connector tries a piece again that failed."""
+
+Tell = Callable[["Standing"], None]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A backfill: what was asked for, and how far it has come. `reached` is the edge of what is in, `part` how much of the time
+    that it spans, 0 to 1; `messages` were read so far in `seconds` of work."""
+
+    asked: Backfill
+    paused: bool
+    reached: datetime
+    part: float
+    done: bool
+    messages: int = 0
+    seconds: float = 0.0
+
+    @property
+    def per_minute(self) -> float | None:
+        return self.messages / self.seconds * 60 if self.seconds else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Of work; None before anything is known of its pace."""
+        return self.seconds / self.part * (1 - self.part) if self.part and self.seconds else None
+
+
+def ask(ledger: Ledger, since: datetime, until: datetime | None, *, oldest_first: bool) -> Standing | None:
+    """Asks for the messages sent in [since, until); `until` is where the history begins, or earlier. The same again goes on with
+    what was asked. None: all of it is in already, or comes with the live traffic. Raises ConnectorError while another one is
+    under way."""
+    found, begins = standing(ledger), load_history(ledger).start
+    if found and (found.asked.since, found.asked.oldest_first) == (since, oldest_first):
+        left = found.done and begins is not None and since < begins
+        if until == found.asked.until or (until is None and not left):
+            _remember(ledger, found.asked, paused=False)
+            return replace(found, paused=False)
+    if found and not found.done:
+        raise ConnectorError(
+            f"Another backfill is under way: {told(found.asked)}.",
+            "Let it end (the same command goes on with it), or give it up: connector backfill --stop.",
+        )
+    if begins is None or since >= min(begins, until or begins):
+        return None
+    asked = Backfill(since, min(begins, until or begins), oldest_first)
+    _remember(ledger, asked, paused=False)
+    return _standing(asked, Cursor(), paused=False, done={})
+
+
+def pause(ledger: Ledger, *, paused: bool) -> Standing | None:
+    """Pauses what was asked for, or lets it go on. None where nothing is under way."""
+    found = standing(ledger)
+    if found is None or found.done:
+        return None
+    _remember(ledger, found.asked, paused=paused)
+    return replace(found, paused=paused)
+
+
+def stop(ledger: Ledger) -> Standing | None:
+    """Gives up what was asked for; what is in stays in. None where nothing is under way."""
+    found = standing(ledger)
+    if found is None or found.done:
+        return None
+    ledger.remember(ASKED, None)
+    return found
+
+
+def standing(ledger: Ledger) -> Standing | None:
+    """None where none was asked for, or it was given up."""
+    wanted = ledger.recall(ASKED)
+    if not wanted:
+        return None
+    done = ledger.recall(DONE) or {}
+    asked = Backfill.of(wanted)
+    if done.get("asked") != asked.data():
+        return _standing(asked, Cursor(), paused=wanted["paused"], done={})
+    return _standing(asked, ledger.cursor(Side.PLATFORM, PLACE), paused=wanted["paused"], done=done)
+
+
+def _standing(asked: Backfill, cursor: Cursor, *, paused: bool, done: dict[str, Any]) -> Standing:
+    covered = asked.covered(cursor)
+    edge = covered.end if asked.oldest_first else covered.start
+    assert edge is not None
+    return Standing(
+        asked,
+        paused,
+        edge,
+        asked.part(cursor, done.get("of_slice", 0.0)),
+        asked.slice(cursor) is None,
+        done.get("messages", 0),
+        done.get("seconds", 0.0),
+    )
+
+
+def _remember(ledger: Ledger, asked: Backfill, *, paused: bool) -> None:
+    ledger.remember(ASKED, {**asked.data(), "paused": paused})
+
+
+def told(asked: Backfill) -> str:
+    """`since 2025-01-01 until 2026-01-01, newest first`."""
+    order = "oldest first" if asked.oldest_first else "newest first"
+    return f"since {asked.since:%Y-%m-%d} until {asked.until:%Y-%m-%d %H:%M}, {order}"
+
+
+def is_due(ledger: Ledger) -> bool:
+    """Whether something of the past is to be read when nothing else is to do."""
+    found = standing(ledger)
+    return found is not None and not found.paused and not found.done
+
+
+def piece(engine: Engine, clock: Callable[[], datetime]) -> Standing | None:
+    """Reads the next piece of the past and writes what comes of it. To be called under the ledger's lease, when live work is
+    done. Answers how far it has come, None where nothing was due. Raises RemoteError, Refusal."""
+    ledger, started = engine.ledger, clock()
+    found = standing(ledger)
+    if found is None or found.paused or found.done:
+        return None
+    done = ledger.recall(DONE) or {}
+    if done.get("asked") != found.asked.data():
+        # The place of an earlier backfill is taken back before this one is noted as begun: were it the other way round, a
+        # crash between the two would let this one go on at the place of the other.
+        ledger.ingest(Side.PLATFORM, PLACE, [], Cursor(), {})
+        done = {"asked": found.asked.data(), "messages": 0, "seconds": 0.0, "of_slice": 0.0}
+        ledger.remember(DONE, done)
+    try:
+        _read(engine, found.asked, done)
+        work(engine)
+    finally:
+        ledger.remember(DONE, done | {"seconds": done["seconds"] + (clock() - started).total_seconds()})
+    return standing(ledger)
+
+
+def _read(engine: Engine, asked: Backfill, done: dict[str, Any]) -> None:
+    """The next pages of the slice under way; `done` is told of each."""
+    ledger, platform = engine.ledger, engine.adapters[Side.PLATFORM]
+    cursor, stream = ledger.cursor(Side.PLATFORM, PLACE), platform.capabilities.history
+    sent = asked.slice(cursor)
+    if sent is None:
+        return
+    # What the live stream read of a person need not be read again.
+    places = {**ledger.positions(Side.PLATFORM, stream), **ledger.positions(Side.PLATFORM, PLACE)}
+    window = Window(resume=cursor.resume, position=places.get, sent=sent)
+    for page in islice(platform.pull(stream, window), PAGES):
+        cursor = asked.advance(cursor, sent, page)
+        facts = engine.read_past(PLACE, sent, page, cursor)
+        done["messages"] += sum(fact.kind is Kind.MESSAGE for fact in facts)
+        done["of_slice"] = 0.0 if page.resume is None else page.part or done["of_slice"]
+        _begin_earlier(ledger, asked.covered(cursor))
+
+
+def _begin_earlier(ledger: Ledger, covered: Period) -> None:
+    begins = load_history(ledger).start
+    earlier = lowered(begins, covered)
+    if earlier and earlier != begins:
+        ledger.remember(HISTORY, earlier.isoformat())
+
+
+def work(engine: Engine) -> Report:
+    """Writes until nothing is left to write. Raises the error that cut it short."""
+    report = Report()
+    while report.rounds < ROUNDS and engine.round([], report):
+        continue
+    if report.trouble:
+        raise report.trouble[0]
+    return report
+
+
+class Live:
+    """Live traffic beside a backfill in the same process: what is due is read, and written, before each piece."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._read_at: dict[tuple[Side, str], datetime] = {}
+
+    def turn(self, at: datetime) -> None:
+        """Raises RemoteError, Refusal."""
+        self._engine.begin()
+        report, streams = (
+            Report(),
+            [(side, one.name) for side, one in self._engine.streams() if self._is_due(side, one, at)],
+        )
+        self._engine.round(streams, report)
+        if report.trouble:
+            raise report.trouble[0]
+        self._read_at |= dict.fromkeys(streams, at)
+        work(self._engine)
+
+    def _is_due(self, side: Side, stream: Stream, at: datetime) -> bool:
+        last = self._read_at.get((side, stream.name))
+        return last is None or stream.every <= QUICK or at - last >= stream.every
+
+
+def bring_in(engine: Engine, spending: Spending, clock: Callable[[], datetime], tell: Tell) -> Pause | None:
+    """Piece after piece until all is in or somebody pauses it; before each, live traffic has its turn. Answers why it rests when
+    the CRM's daily calls want that. To be called under the ledger's lease. Raises RemoteError, Refusal."""
+    ledger, live, rest = engine.ledger, Live(engine), None
+    run, before = ledger.begin_run("backfill"), standing(ledger)
+    try:
+        while is_due(ledger):
+            spending.begin()
+            live.turn(clock())
+            if rest := spending.backfill():
+                break
+            if found := piece(engine, clock):
+                tell(found)
+    finally:
+        after = standing(ledger)
+        read = (after.messages if after else 0) - (before.messages if before else 0)
+        ledger.end_run(run, {"messages": max(0, read), "part": after.part if after else None})
+    return rest
+
+
+class Spare:
+    """What a running connector does for a backfill when nothing else is to do."""
+
+    def __init__(self, ledger: Ledger, spending: Spending, clock: Callable[[], datetime]) -> None:
+        self._ledger = ledger
+        self._spending = spending
+        self._clock = clock
+        self._not_before: datetime | None = None
+
+    def is_due(self) -> bool:
+        waits = self._not_before is not None and self._clock() < self._not_before
+        return not waits and is_due(self._ledger) and self._spending.backfill() is None
+
+    def piece(self, engine: Engine) -> None:
+        """Raises Refusal. An error of a system is noted, and the same piece tried again a while later."""
+        try:
+            piece(engine, self._clock)
+            self._ledger.solved("backfill")
+        except RemoteError as error:
+            self._not_before = self._clock() + RETRY
+            self._ledger.problem("backfill", error.code, error.message, advice(error))

@@ -1,0 +1,45 @@
+"""What connections have in common: the account of a CRM, and with it the daily allowance of API calls.
+
+The only reads over several connections. They answer sums and counts, never a row of another connection.
+"""
+
+from datetime import date, datetime
+
+from sqlalchemy import CompoundSelect, func, literal, select
+
+from connector.store.database import Scoped, upsert
+from connector.store.entries import Told
+from connector.store.schema import connections, memory, usage
+
+ALLOWANCE = "allowance"
+"""Where the store remembers what the CRM last told of its own daily count."""
+
+
+class Sharing(Scoped):
+    def told_allowance(self, used: int, allowance: int) -> None:
+        """The CRM counts `used` calls of everybody, out of `allowance` a day."""
+        value = {"used": used, "allowance": allowance, "at": self._clock().isoformat()}
+        with self._writing() as db:
+            upsert(db, memory, [{"connection": self.connection, "key": ALLOWANCE, "value": {"value": value}}])
+
+    def allowance(self) -> Told | None:
+        """What the CRM last told any connection of this account; None where it never told."""
+        query = select(memory.c.value).where(memory.c.key == ALLOWANCE, memory.c.connection.in_(self._sharers()))
+        told = [row["value"]["value"] for row in self._rows(query)]
+        found = [Told(one["used"], one["allowance"], datetime.fromisoformat(one["at"])) for one in told if "at" in one]
+        return max(found, key=lambda one: one.at, default=None)
+
+    def account_calls(self, day: date, system: str) -> int:
+        """API calls of this day to a system, by all connections of this CRM account together."""
+        query = select(func.sum(usage.c.calls)).where(
+            usage.c.day == day.isoformat(), usage.c.system == system, usage.c.connection.in_(self._sharers())
+        )
+        with self._reading() as db:
+            return int(db.scalar(query) or 0)
+
+    def _sharers(self) -> CompoundSelect[str]:
+        """The connections pinned to our CRM account; before the first use only we ourselves."""
+        ours = select(connections.c.crm_account).where(connections.c.connection == self.connection).scalar_subquery()
+        return select(literal(self.connection)).union(
+            select(connections.c.connection).where(connections.c.crm_account == ours)
+        )
