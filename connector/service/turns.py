@@ -72,16 +72,25 @@ class Turns:
         return self._engine
 
     def turn(self, due: Work) -> Report | None:
-        """One turn, and a piece of the past where nothing else is to do; None where the CRM's allowance is spent, so that none
-        was taken. Raises ConnectorError and Stopped."""
+        """One turn, and a piece of the past where nothing else is to do; None where none was taken, because the CRM's allowance
+        is spent or a system has asked for time. Raises ConnectorError and Stopped.
+
+        Two actors: one worker is told to come back in ten minutes; another one has a connection to the same account. It would be
+        refused as well, and some systems then ask for longer.
+        """
+        until = self.plug.ledger.waits_until()
+        if until and until > now():
+            return None
         try:
             engine = self.engine()
             report = self._turn(engine, due)
             if report is not None and due.is_nothing and self.spare.is_due():
                 self.spare.piece(engine)
-        except BaseException:
+        except BaseException as error:
             # Whatever it was, the next turn looks first whether both sides are still who they should be.
             self._engine = None
+            if isinstance(error, RemoteError):
+                self._told(error)
             raise
         self.plug.ledger.solved("running")
         return report
@@ -104,10 +113,18 @@ class Turns:
             self.rounds += report.rounds
             note(self.plug, self.joined.count)
         for error in report.trouble:
+            self._told(error)
             log.warning("round cut short", connection=self.plug.name, error=type(error).__name__, code=error.code)
         if report.news or report.planned:
             log.info("round", connection=self.plug.name, news=report.news, planned=report.planned, failed=report.failed)
         return report
+
+    def _told(self, error: RemoteError) -> None:
+        """Tell all workers of a system that asked for time."""
+        if error.retry_after:
+            (side,) = [side for side, system in self.plug.systems.items() if system == error.system]
+            until = now() + timedelta(seconds=error.retry_after)
+            note(self.plug, lambda: self.plug.ledger.told_to_wait(side, until))
 
     def _nap(self, seconds: float) -> None:
         self._stop.wait(seconds)

@@ -1,18 +1,21 @@
-"""What connections have in common: the account of a CRM, and with it the daily allowance of API calls.
+"""What connections have in common: the accounts, and with them the daily allowance of API calls and the time a system asks for.
 
 The only reads over several connections. They answer sums and counts, never a row of another connection.
 """
 
 from datetime import date, datetime
 
-from sqlalchemy import CompoundSelect, func, literal, select
+from sqlalchemy import CompoundSelect, and_, func, literal, or_, select
 
+from connector.model import Side
 from connector.store.database import Scoped, upsert
 from connector.store.entries import Told
 from connector.store.schema import connections, memory, usage
 
 ALLOWANCE = "allowance"
 """Where the store remembers what the CRM last told of its own daily count."""
+WAIT = "asked to wait"
+"""Where the store remembers, by side, until when a system wants to be left alone."""
 
 
 class Sharing(Scoped):
@@ -37,9 +40,24 @@ class Sharing(Scoped):
         with self._reading() as db:
             return int(db.scalar(query) or 0)
 
-    def _sharers(self) -> CompoundSelect[str]:
-        """The connections pinned to our CRM account; before the first use only we ourselves."""
-        ours = select(connections.c.crm_account).where(connections.c.connection == self.connection).scalar_subquery()
-        return select(literal(self.connection)).union(
-            select(connections.c.connection).where(connections.c.crm_account == ours)
+    def told_to_wait(self, side: Side, until: datetime) -> None:
+        """The system of this side asked for time."""
+        value = {"value": until.isoformat()}
+        with self._writing() as db:
+            upsert(db, memory, [{"connection": self.connection, "key": f"{WAIT} {side}", "value": value}])
+
+    def waits_until(self) -> datetime | None:
+        """Until when one of our two systems wants to be left alone, whichever connection of its account it told."""
+        told = or_(
+            *(and_(memory.c.key == f"{WAIT} {side}", memory.c.connection.in_(self._sharers(side))) for side in Side)
         )
+        found = [
+            datetime.fromisoformat(row["value"]["value"]) for row in self._rows(select(memory.c.value).where(told))
+        ]
+        return max(found, default=None)
+
+    def _sharers(self, side: Side = Side.CRM) -> CompoundSelect[str]:
+        """The connections pinned to our account of this side; before the first use only we ourselves."""
+        account = connections.c.crm_account if side is Side.CRM else connections.c.platform_account
+        ours = select(account).where(connections.c.connection == self.connection).scalar_subquery()
+        return select(literal(self.connection)).union(select(connections.c.connection).where(account == ours))

@@ -4,6 +4,7 @@ from datetime import date, timedelta
 
 import pytest
 
+from connector.model import Side
 from connector.store.entries import Told
 
 DAY = date(2026, 1, 1)
@@ -48,3 +49,15 @@ def test_the_newest_that_the_crm_told_counts_for_all_connections_of_the_account(
     assert north.allowance() == south.allowance() == Told(20, 1000, clock())
     assert elsewhere.allowance() is None
     assert north.allowance().at > first
+
+
+def test_a_system_that_asked_one_connection_for_time_is_left_alone_by_all_of_its_account(three, clock):
+    north, south, elsewhere = three
+    assert [one.waits_until() for one in three] == [None, None, None]
+    until = clock() + timedelta(minutes=10)
+    north.told_to_wait(Side.CRM, until)
+    assert [one.waits_until() for one in three] == [until, until, None]
+    north.told_to_wait(Side.PLATFORM, until + timedelta(minutes=1))
+    assert [one.waits_until() for one in three] == [until + timedelta(minutes=1), until, None]
+    assert elsewhere.waits_until() is None
+    assert south.waits_until() == until
