@@ -74,7 +74,8 @@ def run(name: str, full: bool) -> Outcome:
             measures = child.submit(measured, name, full).result()
     except NotMeasured as reason:
         return Outcome(seconds=time.perf_counter() - started, not_measured=str(reason))
-    except Exception:  # noqa: BLE001 - whatever one benchmark dies of is shown, and the next one runs
+    except Exception:
+        # Whatever one benchmark dies of is shown, and the next one runs.
         return Outcome(seconds=time.perf_counter() - started, failed=traceback.format_exc())
     return Outcome(measures, time.perf_counter() - started)
 
@@ -98,7 +99,9 @@ def cpu_model() -> str:
     """As Linux tells it; elsewhere what Python knows."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
 
 
 def commit() -> str:
@@ -160,7 +163,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 progress.add_task(name)
                 outcomes[name] = run(name, given.full)
         show(out, name, outcomes[name])
-        report = {"machine": machine(), "full": given.full, "benchmarks": {n: one.shown() for n, one in outcomes.items()}}
+        report = {
+            "machine": machine(),
+            "full": given.full,
+            "benchmarks": {n: one.shown() for n, one in outcomes.items()},
+        }
         given.results.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     out.print(f"All figures: {given.results}")
     return 0 if all(one.good for one in outcomes.values()) else 1

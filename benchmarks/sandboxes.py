@@ -3,7 +3,7 @@ file. What the benchmarks that go over HTTP share.
 """
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,6 @@ from typing import Any
 import requests
 
 from connector.app import App, spare_the_collector
-from connector.model import Side
 from connector.sandbox.serve import Sandboxes, running
 from connector.sync.engine import Engine
 from connector.sync.guards import GUARDS
@@ -141,17 +140,18 @@ def pair(schedule: str = "{}", *, webhooks: bool = False) -> Iterator[Pair]:
             yield Pair(sandboxes, directory / "config.yaml")
 
 
-def turn(engine: Engine, sides: Sequence[Side]) -> Report:
-    """What the daemon does when all streams of these sides are due: read each, then write until nothing is left to write."""
+def turn(engine: Engine, *due: str) -> Report:
+    """What the daemon does when these streams are due: read each, then write until nothing is left to write."""
     report = Report()
     engine.begin()
-    moved = False
+    moved = not due
     for side, stream in engine.streams():
-        if side in sides:
+        if stream.name in due:
             moved |= bool(engine.round([(side, stream.name)], report))
     while moved:
         moved = bool(engine.round([], report))
-    assert not (report.trouble or report.failed), report
+    assert not report.trouble, report.trouble
+    assert not report.failed, report
     return report
 
 
