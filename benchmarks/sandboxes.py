@@ -84,6 +84,15 @@ class Pair:
         requests_ = self.platform("GET", "__control/stats")["requests"]
         return Calls(self.crm("GET", "__control/stats")["calls"], sum(requests_.values()))
 
+    def work(self) -> float:
+        """Seconds that the two sandboxes were at work on calls."""
+        return float(sum(ask("GET", "__control/stats")["busy_s"] for ask in (self.platform, self.crm)))
+
+    def delay(self, seconds: float) -> None:
+        """From now on each answer of either side comes so much later."""
+        self.platform("POST", "__control/faults", {"kind": "slow", "delay": seconds, "times": None})
+        self.crm("POST", "__control/faults", {"kind": "slow", "seconds": seconds, "times": None})
+
     def settle(self) -> None:
         """Wait until the platform has sent every webhook and delivered every reply."""
         self.platform("GET", "__control/settle")

@@ -1,16 +1,15 @@
 """The benchmarks run and answer measures. What they measure is judged by `make bench`, never here."""
 
 import ast
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
 from benchmarks import __main__ as runner
 from benchmarks import calls
 from benchmarks.measure import Measure, NotMeasured
+
+ROOT = Path(__file__).parents[1]
 
 SPENT = Measure("calls", "per 1,000", 4, goal=3)
 SHARE = Measure("speed", "per s", 80, "a script", 100, goal=0.8, wants="at least")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Mapping
 from email.utils import format_datetime
 from functools import partial
@@ -101,7 +102,9 @@ class Gateway:
                 self._auth.expire_all()
             if fault and fault.kind == "permanent_401":
                 return _unauthorised(fault)
+            started = time.perf_counter()
             answer = self._whole(lambda: self._route(scope, raw_path, body))
+            self._org.stats.busy_s += time.perf_counter() - started
             usage = f"api-usage={self._org.used_calls()}/{self._org.settings.daily_limit}"
         return _render(answer, {"Sforce-Limit-Info": usage} if raw_path.startswith("/services/data/") else {})
 
