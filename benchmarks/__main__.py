@@ -62,9 +62,9 @@ class Outcome:
 
 
 def about(name: str) -> str:
-    """The first paragraph of a benchmark's docstring. Raises FileNotFoundError."""
+    """The first paragraph of a benchmark's docstring, in one line. Raises FileNotFoundError."""
     source = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
-    return (ast.get_docstring(ast.parse(source)) or "").split("\n\n")[0]
+    return " ".join((ast.get_docstring(ast.parse(source)) or "").partition("\n\n")[0].split())
 
 
 def run(name: str, full: bool) -> Outcome:
@@ -151,7 +151,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if unknown := set(given.names) - set(NAMES):
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
-    out, outcomes = Console(), dict[str, Outcome]()
+    # A table that is written to a file need not fit a window.
+    out, outcomes = Console(width=None if sys.stdout.isatty() else 160), dict[str, Outcome]()
     for name in given.names or NAMES:
         try:
             out.print(f"[bold]{name}[/bold]: {about(name)}")

@@ -2,6 +2,7 @@
 file. What the benchmarks that go over HTTP share.
 """
 
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 CONNECTION = "bench"
 CONFIG = """\
 store: {{url: "sqlite:///connector.db", key: "file:store-key"}}
-service: {{port: 0}}
+service: {{port: {port}}}
 schedule: {schedule}
 connections:
   {name}:
@@ -129,16 +130,18 @@ class Pair:
 
 @contextmanager
 def pair(schedule: str = "{}", *, webhooks: bool = False) -> Iterator[Pair]:
-    """Fresh sandboxes until the block ends. `schedule` is the config's, `webhooks` whether it names a secret for them."""
+    """Fresh sandboxes until the block ends. `schedule` is the config's; with `webhooks` the platform sends them to a daemon on
+    this config."""
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
         with running(directory) as sandboxes:
-            for name in ("store-key", "webhook-secret"):
-                (directory / name).write_text(f"the {name} of a benchmark")
+            port = free_port()
+            (directory / "store-key").write_text("the store key of a benchmark")
             (directory / "config.yaml").write_text(
                 CONFIG.format(
                     name=CONNECTION,
                     schedule=schedule,
+                    port=port,
                     chatwoot=sandboxes.chatwoot_url,
                     account=sandboxes.account_id,
                     webhooks="webhook_secret: file:webhook-secret" if webhooks else "",
@@ -146,7 +149,18 @@ def pair(schedule: str = "{}", *, webhooks: bool = False) -> Iterator[Pair]:
                     mapping=ROOT / "mappings" / "chatwoot-salesforce.yaml",
                 )
             )
-            yield Pair(sandboxes, directory / "config.yaml")
+            town = Pair(sandboxes, directory / "config.yaml")
+            if webhooks:
+                hook = {"url": f"http://127.0.0.1:{port}/webhooks/{CONNECTION}", "subscriptions": ["message_created"]}
+                made = town.api("POST", "webhooks", hook)["payload"]["webhook"]
+                (directory / "webhook-secret").write_text(made["secret"])
+            yield town
+
+
+def free_port() -> int:
+    """Of the moment: the platform has to know the daemon's address before there is a daemon."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
 
 
 def turn(engine: Engine, *due: str) -> Report:
