@@ -27,8 +27,8 @@ test: check ## lint, types, and all tests
 soak: $(READY) ## people, faults and the connector in virtual time; STEPS=100000 SEED=1, the same seed does the same
 	@$(BIN)/python tests/properties/soak.py --steps $(STEPS) --seed $(SEED)
 
-bench: $(READY) ## how fast messages get into a real Odoo, against a plain script on the same server; three minutes
-	@$(BIN)/python -m benchmarks.odoo_rate
+bench: $(READY) ## calls, speed, memory and delay, each against a rival or a floor; ten minutes; FULL=1: large sizes
+	@$(BIN)/python -m benchmarks $(if $(FULL),--full)
 
 check: $(READY) ## lint, format and types only
 	@$(BIN)/ruff check

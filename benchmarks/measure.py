@@ -1,6 +1,7 @@
 """What every benchmark answers: measures, each beside its rival or floor from the same run, and the goal for their ratio."""
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Literal
 
 
@@ -26,3 +27,13 @@ class Measure:
         if self.goal is None:
             return None
         return self.ratio <= self.goal if self.wants == "at most" else self.ratio >= self.goal
+
+
+class NotMeasured(Exception):
+    """What a benchmark measures against cannot be had on this machine; the text says why, and what would help."""
+
+
+def measured(name: str, full: bool) -> list[Measure]:
+    """What the benchmark of this name answers. The runner calls it in a process of its own. Raises NotMeasured."""
+    found: list[Measure] = import_module(f"benchmarks.{name}").measure(full)
+    return found

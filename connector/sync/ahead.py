@@ -1,9 +1,26 @@
-"""The batch after the one that is being sent, planned while the other side works. Pure."""
+"""What is got ready while something else is waited for: the page after the one that is being stored, and the plan of the batch
+after the one that is being sent. Pure.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 
+from connector.adapters.base import Page
 from connector.model import Fact, Op, Side
 from connector.store.entries import Entries
+
+
+def read_ahead(pages: Iterator[Page], hands: Executor) -> Iterator[Page]:
+    """The same pages, each of them read by `hands` while the one before it is stored. Raises what reading raises, after the
+    pages before.
+
+    Two actors: we store a page and die; the next page, read meanwhile, is lost with us. Its cursor was not stored either, so it
+    is read again.
+    """
+    coming = hands.submit(next, pages, None)
+    while page := coming.result():
+        coming = hands.submit(next, pages, None)
+        yield page
 
 
 def simple(entries: Entries) -> bool:

@@ -18,7 +18,7 @@ from connector.store.entries import Entries
 from connector.store.rows import order_key
 from connector.store.store import Ledger
 from connector.sync import cursor as cursors
-from connector.sync.ahead import Coming, simple
+from connector.sync.ahead import Coming, read_ahead, simple
 from connector.sync.doubts import Doubts
 from connector.sync.failures import Failures
 from connector.sync.finding import find_candidates
@@ -68,8 +68,8 @@ class Engine:
         allowed: Collection[str] = (),
         hands: Callable[[], Executor] = partial(ThreadPoolExecutor, 1, thread_name_prefix="call"),
     ) -> None:
-        """`hands` makes what runs a call to the other side while this thread goes on; one that runs it at once makes two runs
-        of the same seed take the same steps."""
+        """`hands` makes what runs a call to a side while this thread goes on; one that runs it at once makes two runs of the
+        same seed take the same steps."""
         self.name = name
         self.ledger = ledger
         self.adapters: dict[Side, Adapter] = {Side.PLATFORM: platform, Side.CRM: crm}
@@ -77,6 +77,7 @@ class Engine:
         self._clock = clock
         self._sleep = sleep
         self._progress = progress
+        self._hands = hands
         self._allowed_for_good = self._allowed = set(allowed)
         self._held_back: set[str] = set(REASONS)
         self._thorough = False
@@ -161,27 +162,32 @@ class Engine:
         linked = partial(self.ledger.linked_after, side)
         sent = load_history(self.ledger)
         window = cursors.window(cursor, stream, positions.get, thorough=thorough, linked=linked, sent=sent)
-        for page in adapter.pull(stream.name, window):
-            if cursors.skewed(page, self._clock()):
-                self.ledger.problem(
-                    f"clock of {adapter.system}",
-                    "clock_skew",
-                    f"{adapter.system} says it is {page.watermark}, far ahead of this machine.",
-                    "Set the clock of this machine; nothing is remembered as read until then.",
-                )
-                page = replace(page, watermark=None)  # noqa: PLW2901
-            elif page.watermark:
-                self.ledger.solved(f"clock of {adapter.system}")
-            facts = self._folded(side, self._whereabouts.followed(side, page.observed), sent)
-            self._doubts.recognise(page.observed)
-            cursor = cursors.advance(cursor, window, page)
-            self.ledger.ingest(side, stream.name, facts, cursor, page.positions)
-            news += sum(fact.dirty for fact in facts)
-            self._progress(f"read {adapter.system}", len(page.observed))
+        with self._hands() as hands:
+            for page in read_ahead(adapter.pull(stream.name, window), hands):
+                facts = self._folded(side, self._whereabouts.followed(side, page.observed), sent)
+                self._doubts.recognise(page.observed)
+                cursor = cursors.advance(cursor, window, self._in_time(adapter, page))
+                self.ledger.ingest(side, stream.name, facts, cursor, page.positions)
+                news += sum(fact.dirty for fact in facts)
+                self._progress(f"read {adapter.system}", len(page.observed))
         self.ledger.solved(f"reading {adapter.system} {stream.name}")
         # A window that was broken off is read to its end as it was begun; what became visible behind its place meanwhile is
         # in the next one.
         return news + self._pull(side, stream) if resumed else news
+
+    def _in_time(self, adapter: Adapter, page: Page) -> Page:
+        """The page, without its watermark where the side's clock cannot be right."""
+        if cursors.skewed(page, self._clock()):
+            self.ledger.problem(
+                f"clock of {adapter.system}",
+                "clock_skew",
+                f"{adapter.system} says it is {page.watermark}, far ahead of this machine.",
+                "Set the clock of this machine; nothing is remembered as read until then.",
+            )
+            return replace(page, watermark=None)
+        if page.watermark:
+            self.ledger.solved(f"clock of {adapter.system}")
+        return page
 
     def read_past(self, place: str, sent: Period, page: Page, cursor: Cursor) -> list[Fact]:
         """A page of a slice of the platform's past, sent in this period: its facts, its positions and how far it has come

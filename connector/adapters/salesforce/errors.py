@@ -204,8 +204,8 @@ def is_expired(status: int, errors: object) -> bool:
 
 
 def is_too_heavy(error: RemoteError) -> bool:
-    """Whether fewer rows in one request may pass: time-outs, and the governor limits that a transaction shares."""
+    """Whether fewer rows in one request may pass: time-outs, the governor limits that a transaction shares, and rows that
+    others hold, since a shorter transaction meets fewer of them."""
     text = f"{error.code} {error.detail}".lower()
-    return (isinstance(error, Transient) and not error.certain) or any(
-        part in text for part in ("limitexception", "time limit", "too many", "operation_too_large", "query_timeout")
-    )
+    parts = "limitexception", "time limit", "too many", "operation_too_large", "query_timeout", "unable_to_lock_row"
+    return (isinstance(error, Transient) and not error.certain) or any(part in text for part in parts)

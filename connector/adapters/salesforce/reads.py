@@ -24,6 +24,12 @@ CASE = ObjectRead(Kind.PERSON, ("ContactId",))
 
 UNSEEN = "unseen"
 
+WAITING = "waiting"
+"""Position key: the objects that the last window did not read, each with the time from which it is to be read."""
+PROMPT = frozenset({Kind.PERSON, Kind.CONVERSATION, Kind.REPLY})
+"""What people change in the CRM, and expect to see on the platform soon. The others are records that the connector alone
+writes: that somebody deleted or moved one can wait a few minutes."""
+
 SLACK = timedelta(seconds=5)
 """A walk ends this long after the time the server told: the clock of the machine that answers may be a little behind the
 one that stamps records. What is read beyond the told time is read again by the next window."""
@@ -40,14 +46,20 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """A place inside a window: the steps left, parents first, and the server's time when the window was opened."""
+    """A place inside a window: the steps left, parents first, the server's time when the window was opened, and the steps
+    that are left to a later window."""
 
     steps: tuple[Step, ...]
     until: str | None = None
+    waiting: tuple[Step, ...] = ()
 
     def __str__(self) -> str:
         return json.dumps(
-            {"until": self.until, "steps": [[step.object, step.floor, step.after] for step in self.steps]},
+            {
+                "until": self.until,
+                "steps": [[step.object, step.floor, step.after] for step in self.steps],
+                "waiting": [[step.object, step.floor] for step in self.waiting],
+            },
             separators=(",", ":"),
         )
 
@@ -55,7 +67,8 @@ class Walk:
     def parse(cls, token: str) -> Self:
         known = json.loads(token)
         steps = (Step(name, floor, tuple(after) if after else None) for name, floor, after in known["steps"])
-        return cls(tuple(steps), known["until"])
+        # A token that an earlier version left has no steps that wait.
+        return cls(tuple(steps), known["until"], tuple(Step(*step) for step in known.get("waiting", ())))
 
 
 class Reads:
@@ -82,22 +95,38 @@ class Reads:
         walk = Walk.parse(window.resume) if window.resume else self._start(window)
         steps = tuple(step for step in walk.steps if step.object in self._order)
         walk = replace(walk, steps=steps)
+        waiting = {WAITING: json.dumps([[step.object, step.floor] for step in walk.waiting])}
         if not walk.steps:
-            yield Page((), watermark=moment(walk.until or _now(self._client.pages([soql.NOTHING])[0])))
+            yield Page(
+                (), watermark=moment(walk.until or _now(self._client.pages([soql.NOTHING])[0])), positions=waiting
+            )
         while walk.steps:
             found, walk = self._advance(walk)
             if walk.steps:
                 yield Page(found, resume=str(walk))
             else:
-                yield Page(found, watermark=moment(walk.until))
+                yield Page(found, watermark=moment(walk.until), positions=waiting)
 
     def _start(self, window: Window) -> Walk:
-        if window.since is not None:
-            floor = stamp(window.since)
-            return Walk(tuple(Step(name, floor) for name in self._order))
-        return Walk(
-            tuple(Step(name, None) for name, read in self._order.items() if read.initial or _is_ours(name, read))
-        )
+        """All objects, or as many as one call can read: then those that people do not wait for are read by turns, each from
+        the time on which it was read last."""
+        if window.since is None:
+            return Walk(
+                tuple(Step(name, None) for name, read in self._order.items() if read.initial or _is_ours(name, read))
+            )
+        since = stamp(window.since)
+        floors = dict(json.loads(window.position(WAITING) or "[]"))
+        steps = [Step(name, min(floors.get(name, since), since)) for name in self._order]
+        patient = [step for step in steps if not self._is_prompt(step.object)]
+        if window.thorough or len(steps) <= SUBREQUESTS:
+            return Walk(tuple(steps))
+        turns = max(1, SUBREQUESTS - (len(steps) - len(patient)))
+        waiting = sorted(patient, key=lambda step: step.floor or "")[turns:]
+        return Walk(tuple(step for step in steps if step not in waiting), waiting=tuple(waiting))
+
+    def _is_prompt(self, object_: str) -> bool:
+        read = self._order[object_]
+        return read is not CASE and read.kind in PROMPT
 
     def _advance(self, walk: Walk) -> tuple[tuple[Observed, ...], Walk]:
         """One call: up to five steps a page further. While an object has more pages, what stands behind it in rank waits,
@@ -120,7 +149,7 @@ class Reads:
                 left.append(replace(step, after=(plain(last["SystemModstamp"]), last["Id"])))
                 unfinished = self._rank(step.object)
         left += [step for step in walk.steps if step not in asked]
-        return self._page(rows), Walk(tuple(left), walk.until or _now(answers[0]))
+        return self._page(rows), replace(walk, steps=tuple(left), until=walk.until or _now(answers[0]))
 
     def _changes(self, step: Step, until: str | None) -> str:
         read = self._order[step.object]

@@ -93,7 +93,8 @@ class Chunk:
 
 
 class Pace:
-    """Rows in one call: halved when an org's automation or the line cannot take them, grown slowly afterwards."""
+    """Rows in one call: halved when the org's automation, other writers or the line cannot take them, grown slowly afterwards
+    (salesforce.md, 3.6)."""
 
     def __init__(self) -> None:
         # Two workers write at once and burden the same org, so they share one pace.
@@ -162,6 +163,7 @@ class _Run:
         self._results: dict[int, Receipt | RemoteError] = {}
         self._clashed: set[int] = set()
         self._answered = False
+        self._heavy = False
         self._fatal: RemoteError | None = None
 
     def deliver(self, rows: Sequence[Row]) -> list[Receipt | RemoteError]:
@@ -209,10 +211,13 @@ class _Run:
                     self._pace.shrink()
                 self._fatal = None if isinstance(error, Transient) else error
                 break
-            self._answered = True
+            self._answered, self._heavy = True, False
             parts = [self._settle(chunk, answer, again) for chunk, answer in zip(bundle, answers, strict=True)]
             chunks.extendleft(reversed([half for halves in parts for half in halves]))
-            if not any(parts):
+            # Once for each call: it does not matter how many of its collections suffered.
+            if self._heavy:
+                self._pace.shrink()
+            elif not any(parts):
                 self._pace.grow()
         return again
 
@@ -245,8 +250,7 @@ class _Run:
         items = answer.body
         if answer.status != 200:
             error = errors.classify(items, status=answer.status, object_=chunk.rows[0].write.object)
-            if errors.is_too_heavy(error):
-                self._pace.shrink()
+            self._heavy |= errors.is_too_heavy(error)
             if isinstance(error, Rejected) and len(chunk.rows) > 1:
                 return chunk.halves()
             if isinstance(error, RecordGone):
@@ -260,6 +264,7 @@ class _Run:
         burdened: list[Row] = []
         for row, item in zip(chunk.rows, items, strict=True):
             outcome = self._results[row.place] = _outcome(row, item)
+            self._heavy |= isinstance(outcome, RemoteError) and errors.is_too_heavy(outcome)
             if isinstance(outcome, Transient) or self._clashes(row, outcome):
                 again.append(row)
             elif trimmed := self._for_existing(row, outcome):
@@ -268,7 +273,7 @@ class _Run:
                 burdened.append(row)
         if len(burdened) < 2:
             return []
-        self._pace.shrink()
+        self._heavy = True
         return Chunk(tuple(burdened)).halves()
 
     def _for_existing(self, row: Row, outcome: Receipt | RemoteError) -> Row | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -91,8 +92,10 @@ class Route:
 
 @dataclass
 class Stats:
-    """What happened since the last reset; counts only."""
+    """What happened since the last reset; counts, and `busy_s`: the seconds of work on answers, without delays that a fault
+    adds."""
 
+    busy_s: float = 0
     requests: Counter[str] = field(default_factory=Counter)
     unknown: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
@@ -112,7 +115,11 @@ def endpoints(world: World, stats: Stats, routes: Iterable[Route]) -> list[Starl
 def _endpoint(world: World, stats: Stats, route: Route) -> Callable[[Request], Any]:
     async def answer(request: Request) -> Response:
         body = await _body(request)
-        return await run_in_threadpool(_answer, world, stats, route, request, body)
+        started = time.perf_counter()
+        response = await run_in_threadpool(_answer, world, stats, route, request, body)
+        if route.scope != "control":
+            stats.busy_s += time.perf_counter() - started
+        return response
 
     return answer
 

@@ -71,6 +71,7 @@ def main(
         ssl_certfile=chain,
         ssl_keyfile=key,
         server_header=False,
+        date_header=False,
         timeout_graceful_shutdown=2,
     )
     try:

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Mapping
+from email.utils import format_datetime
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -10,7 +12,7 @@ from urllib.parse import parse_qs
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from connector.sandbox.salesforce import dml
 from connector.sandbox.salesforce.auth import Auth, OAuthError, Session
@@ -47,6 +49,15 @@ class Gateway:
         self._control = Control(org, self._auth)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._serve(scope, receive, partial(self._dated, send))
+
+    async def _dated(self, send: Send, message: Message) -> None:
+        """The Date header tells the org's time, which control may have moved."""
+        if message["type"] == "http.response.start":
+            message["headers"].append((b"date", format_datetime(self._org.now(), usegmt=True).encode()))
+        await send(message)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await Request(scope, receive).body()
         raw_path: str = scope["raw_path"].decode("ascii").partition("?")[0]
         if raw_path.startswith("/__control/"):
@@ -91,7 +102,9 @@ class Gateway:
                 self._auth.expire_all()
             if fault and fault.kind == "permanent_401":
                 return _unauthorised(fault)
+            started = time.perf_counter()
             answer = self._whole(lambda: self._route(scope, raw_path, body))
+            self._org.stats.busy_s += time.perf_counter() - started
             usage = f"api-usage={self._org.used_calls()}/{self._org.settings.daily_limit}"
         return _render(answer, {"Sforce-Limit-Info": usage} if raw_path.startswith("/services/data/") else {})
 

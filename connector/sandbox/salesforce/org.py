@@ -80,9 +80,11 @@ class Caller:
 
 @dataclass(slots=True)
 class Stats:
-    """Counters since the start or the last reset. `calls` are API calls as the org's daily limit counts them."""
+    """Counters since the start or the last reset. `calls` are API calls as the org's daily limit counts them, `busy_s` the
+    seconds of work on answers, without delays that a fault adds."""
 
     calls: int = 0
+    busy_s: float = 0
     logins: int = 0
     unknown: int = 0
     requests: Counter[str] = field(default_factory=Counter)

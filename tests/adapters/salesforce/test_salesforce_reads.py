@@ -16,7 +16,8 @@ MAPPINGS = Path(__file__).parents[3] / "mappings"
 
 
 def everything(adapter, since=None) -> list:
-    return [item for page in adapter.pull("changes", Window(since=since)) for item in page.observed]
+    window = Window(since=since, thorough=True)
+    return [item for page in adapter.pull("changes", window) for item in page.observed]
 
 
 def now(adapter):
@@ -117,11 +118,64 @@ def test_a_tick_without_news_costs_one_call_for_five_objects(org):
     assert org.calls() == 1
 
 
-def test_a_tick_without_news_costs_two_calls_for_more_objects(sf, org):
+class Ticks:
+    """The windows of a running connector, one after the other: cursor and positions are kept, page by page."""
+
+    def __init__(self, adapter) -> None:
+        self.adapter = adapter
+        self.since = now(adapter)
+        self.positions: dict[str, str] = {}
+
+    def __call__(self) -> list:
+        """What the next window shows."""
+        found, resume = [], None
+        while True:
+            window = Window(self.since, resume, position=self.positions.get)
+            # A process that ends after each page: what it did not store, the next one does not know.
+            page = next(iter(self.adapter.pull("changes", window)))
+            found += page.observed
+            self.positions |= page.positions
+            resume = page.resume
+            if page.watermark:
+                self.since = page.watermark
+                return found
+
+
+def test_a_tick_without_news_costs_one_call_for_more_objects(sf, org):
+    tick = Ticks(sf)
+    tick.since += timedelta(seconds=5)
+    org.control("stats/reset", {})
+    for _ in range(6):
+        assert tick() == []
+        tick.since += timedelta(seconds=5)
+    assert org.calls() == 6
+
+
+def test_a_thorough_tick_reads_all_objects(sf, org):
     since = now(sf) + timedelta(seconds=5)
     org.control("stats/reset", {})
     assert everything(sf, since) == []
     assert org.calls() == 2
+
+
+@pytest.mark.parametrize("size", [1, 2000])
+def test_what_is_read_by_turns_is_shown_when_its_turn_comes(org, tmp_path, size):
+    # An org of its own, whose clock moves on: no tick finds by its overlap what it has to remember.
+    org = type(org)(tmp_path)
+    try:
+        (person,) = org.seed("Contact", {"LastName": "Lind"})
+        tick = Ticks(org.adapter())
+        org.control("settings", {"page_size": size})
+        for _ in range(4):
+            (task,) = org.seed("Task", {"Subject": "Hello", "SMM_Message_Key__c": org.unique()})
+            org.seed("Case", {"ContactId": person, "Status": "New"})
+            org.control("time", {"advance_s": 60})
+            shown = [item.ref.id for item in tick()]
+            org.control("time", {"advance_s": 60})
+            shown += [item.ref.id for item in tick()]
+            assert {task, person} <= set(shown)
+    finally:
+        org.stop()
 
 
 def test_the_first_pull_reads_our_own_objects_from_the_beginning_and_the_companys_from_now(sf, org):
@@ -184,7 +238,7 @@ def test_a_window_of_many_pages_is_read_once_with_parents_first_and_can_be_resum
 
     pieces, resume = [], None
     while True:
-        page = next(sf.pull("changes", Window(since=since, resume=resume)))
+        page = next(sf.pull("changes", Window(since=since, resume=resume, thorough=True)))
         pieces += page.observed
         assert (page.resume is None) == (page.watermark is not None)
         if page.resume is None:

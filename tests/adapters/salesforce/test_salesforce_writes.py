@@ -173,8 +173,20 @@ def test_a_creation_without_key_that_was_certainly_not_done_is_repeated(sf, org)
     assert org.naps[0] >= 3
 
 
-def test_a_batch_that_times_out_is_sent_again_in_smaller_calls_and_grows_back(sf, org):
-    org.fault("drop_before", "composite")
+CPU = {"code": "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", "message": "System.LimitException: Apex CPU time limit exceeded"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("drop_before", {}),
+        ("lock_row", {"match": {"object": "Task"}, "times": 3}),
+        ("row_error", {"match": {"object": "Task"}, "whole": True, **CPU}),
+    ],
+    ids=["the line broke", "others held rows", "a trigger ran out of time"],
+)
+def test_a_batch_that_was_too_much_is_sent_again_in_smaller_calls_and_grows_back(sf, org, kind, options):
+    org.fault(kind, "composite" if kind == "drop_before" else "", **options)
     keys = [org.unique() for _ in range(1000)]
     assert all(isinstance(result, Receipt) for result in sf.upsert([task(key) for key in keys]))
     sizes = []
@@ -182,8 +194,19 @@ def test_a_batch_that_times_out_is_sent_again_in_smaller_calls_and_grows_back(sf
         org.control("stats/reset", {})
         sf.upsert([task(key) for key in keys])
         sizes.append(org.calls())
-    assert sizes[0] > 1
+    assert sizes[0] == 2
     assert sizes[-1] == 1
+
+
+def test_many_suffering_collections_of_one_call_halve_the_next_one_once(sf, org):
+    """Three rows are locked, each in another collection of the call."""
+    keys = [org.unique() for _ in range(1000)]
+    for number in (0, 300, 700):
+        org.fault("lock_row", match={"object": "Task", "field": "SMM_Message_Key__c", "value": keys[number]})
+    assert all(isinstance(result, Receipt) for result in sf.upsert([task(key) for key in keys]))
+    org.control("stats/reset", {})
+    sf.upsert([task(key) for key in keys])
+    assert org.calls() == 2
 
 
 def test_a_duplicate_value_names_the_record_that_holds_it(sf, org):
