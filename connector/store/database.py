@@ -32,6 +32,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from connector.errors import StoreError
 from connector.model import Ref
 from connector.store.schema import leases
+from connector.store.statistics import tell_sqlite
 
 T = TypeVar("T")
 
@@ -110,6 +111,8 @@ def migrate(engine: Engine) -> None:
             )
         config.attributes["connection"] = db
         command.upgrade(config, "head")
+        if db.dialect.name == "sqlite":
+            tell_sqlite(db)
 
 
 @contextmanager
