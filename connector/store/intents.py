@@ -34,7 +34,7 @@ class Intents(Journaling):
             before.c.id < intents.c.id,
         )
         query = (
-            select(intents)
+            select(*(column for column in intents.c if column is not intents.c.body))
             .where(
                 intents.c.connection == self.connection,
                 intents.c.state == IntentState.READY.value,
@@ -46,7 +46,19 @@ class Intents(Journaling):
         )
         if side is not None:
             query = query.where(intents.c.side == side.value)
-        return [rows.intent_of(row) for row in self._rows(query)]
+        latest, found = self.latest, self._rows(query)
+        bodies = self._bodies([row["id"] for row in found if row["id"] not in latest])
+        return [
+            rows.intent_of(row, latest.get(row["id"]) or rows.action_of({**row, "body": bodies[row["id"]]}))
+            for row in found
+        ]
+
+    def _bodies(self, ids: list[int]) -> dict[int, Fields]:
+        if not ids:
+            return {}
+        with self._reading() as db:
+            query = select(intents.c.id, intents.c.body)
+            return {row.id: row.body for some in chunks(ids) for row in db.execute(query.where(self._are(some)))}
 
     def mark_sending(self, ids: Collection[int], now: datetime) -> None:
         """Committed before the call: after a crash the row says that the write may have landed. Raises StoreError, marking

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from connector.mapping.compiled import Compiled
-from connector.model import Fact, Intent, Ref
+from connector.model import Fact, Intent, Op, Ref
 from connector.store.entries import Entries
 from connector.store.store import Ledger
 from connector.sync.placeholders import Linked, parents
@@ -23,8 +23,8 @@ class Landing:
             return
         subjects = [one.intent.action.subject for one in landed]
         links = self._ledger.links_of(subjects, active=True)
-        refs = {one.receipt.ref for one in landed} | set(subjects)
-        facts = self._ledger.facts(refs)
+        replies = {one.intent.action.subject for one in landed if one.intent.action.op is Op.SEND}
+        facts = self._ledger.facts({one.receipt.ref for one in landed} | replies)
         linked = self.linked([one.intent for one in landed])
         self._ledger.settle([settlement(one, self._mapping, facts, links, linked) for one in landed])
         if any(one.intent.attempts and one.intent.action.target is None for one in landed):
