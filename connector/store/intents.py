@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, exists, or_, 
 from connector.errors import StoreError
 from connector.model import OPEN_INTENTS, Fields, Intent, IntentState, Op, Ref, Side, Snapshot
 from connector.store import rows
-from connector.store.database import chunks
+from connector.store.database import chunks, many
 from connector.store.entries import NewHold, Settlement, States, Trouble
 from connector.store.journaling import Journaling
 from connector.store.observing import record_facts
@@ -19,6 +19,8 @@ from connector.store.showing import add_problem
 
 CALLED = (IntentState.SENDING, IntentState.IN_DOUBT, IntentState.HELD)
 """States of an intent whose write may have landed."""
+
+CHANGE = update(intents).where(intents.c.id == bindparam("intent_id"))
 
 
 class Intents(Journaling):
@@ -174,8 +176,7 @@ class Intents(Journaling):
                     f"Intent {id_} of {self.connection} {found}; only {', '.join(names)} can be changed so.",
                     "Nothing was stored. Another process may have settled it; look at it again.",
                 )
-        change = update(intents).where(intents.c.id == bindparam("intent_id"))
-        db.execute(change, [{"intent_id": id_, **value} for id_, value in zip(ids, values, strict=True)])
+        many(db, CHANGE, [{"intent_id": id_, **value} for id_, value in zip(ids, values, strict=True)])
 
     def _are(self, ids: list[int]) -> ColumnElement[bool]:
         return and_(intents.c.connection == self.connection, intents.c.id.in_(ids))

@@ -9,12 +9,23 @@ from sqlalchemy import Connection, bindparam, or_, select, update
 from connector.errors import StoreError
 from connector.model import Action, Intent, IntentState, Kind, Op, Outcome, Ref, Side, Snapshot, State
 from connector.store import rows
-from connector.store.database import Scoped, chunks, insert, upsert
+from connector.store.database import Scoped, chunks, insert, insert_new, many, upsert
 from connector.store.entries import DecisionRow, Entries, NewHold, NewLink, States
 from connector.store.observing import record_facts
-from connector.store.schema import Word, decisions, facts, holds, intents, links, snapshots
+from connector.store.schema import decisions, facts, holds, intents, links, snapshots
 
 LOOK_AGAIN = "Nothing was stored; plan again on what the store holds now."
+
+NEW_LINKS = links.insert()
+CLEAN = (
+    update(facts)
+    .where(
+        facts.c.connection == bindparam("planned_in"),
+        facts.c.ref == bindparam("planned_ref"),
+        facts.c.version == bindparam("planned_version"),
+    )
+    .values(dirty=False)
+)
 
 
 class Journaling(Scoped):
@@ -140,8 +151,7 @@ class Journaling(Scoped):
                         "made_at": self._clock(),
                     }
                 )
-        if missing:
-            db.execute(links.insert(), missing)
+        many(db, NEW_LINKS, missing)
         ids = self._active(db, fits)
         shown = [
             Snapshot(ids[pair.kind.value, str(pair.platform)], one.side, one.fields, one.unread)
@@ -170,7 +180,7 @@ class Journaling(Scoped):
         now = self._clock()
         new = [rows.intent_row(self.connection, action, rows.marker(action.unique), now) for action in entries.intents]
         known = self._renew(db, new)
-        db.execute(insert(db, intents).on_conflict_do_nothing(index_elements=["connection", "unique"]), new)
+        insert_new(db, intents, new, "connection", "unique")
         ids: dict[str, int] = {}
         for some in chunks(dict.fromkeys(row["unique"] for row in new)):
             query = select(intents.c.unique, intents.c.id).where(
@@ -282,19 +292,11 @@ class Journaling(Scoped):
     def _clean(self, db: Connection, clean: Mapping[Ref, str]) -> None:
         # The planner read version 1; while it planned, a webhook brought version 2 of the same record. Were the mark
         # taken off now, nobody would ever look at version 2. So it goes only from the version that was planned.
-        if clean:
-            change = (
-                update(facts)
-                .where(
-                    facts.c.connection == self.connection,
-                    facts.c.ref == bindparam("planned_ref", type_=Word),
-                    facts.c.version == bindparam("planned_version", type_=Word),
-                )
-                .values(dirty=False)
-            )
-            db.execute(
-                change, [{"planned_ref": str(ref), "planned_version": version} for ref, version in clean.items()]
-            )
+        planned = [
+            {"planned_in": self.connection, "planned_ref": str(ref), "planned_version": version}
+            for ref, version in clean.items()
+        ]
+        many(db, CLEAN, planned)
 
     def redo_linked(self) -> None:
         """Every record that is linked, or that a filter kept out, is dirty: the mapping has changed."""
