@@ -78,10 +78,10 @@ class KeyRule:
         return text if units(text) <= MAX_KEY else "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FieldRule:
     """One line of a mapping. `name` is unique among the lines of its kind and stays the same while the line names the
-    same two fields; `where` is its place in the file."""
+    same two fields; `where` is its place in the file. A line is equal to itself only."""
 
     name: str
     crm: str

@@ -111,7 +111,7 @@ class Chain:
 
 def is_blank(value: Any) -> bool:
     """Null, empty text and the empty set are blank; false and zero are not."""
-    return value is None or (isinstance(value, str | list | tuple) and not value)
+    return not value and (value is None or isinstance(value, str | list | tuple))
 
 
 def plain_key(value: Value) -> Hashable:

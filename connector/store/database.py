@@ -1,10 +1,12 @@
 """Opens the database, brings its schema up to date, and runs transactions. One code path for SQLite and PostgreSQL."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from itertools import islice
+from functools import lru_cache
+from itertools import islice, repeat
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,11 +16,15 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import (
     URL,
+    ColumnElement,
     Connection,
+    Dialect,
     Engine,
     Executable,
+    Insert,
     RowMapping,
     Table,
+    Update,
     create_engine,
     event,
     make_url,
@@ -28,12 +34,18 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from connector.errors import StoreError
 from connector.model import Ref
 from connector.store.schema import leases
+from connector.store.statistics import tell_sqlite
 
 T = TypeVar("T")
+Row = Mapping[str, Any]
+Columns = list[tuple[str | None, Callable[[Any], Any] | None, Any]]
+"""In a statement's order: the name of a row's value, None where it is a constant; what makes the value ready for the driver, None
+where it is; the constant."""
 
 WAY_OUT_URL = "Use sqlite:////folder/connector.db or postgresql://user@host/database."
 
@@ -43,6 +55,9 @@ BUSY_SECONDS = 30
 CHUNK = 2000
 """Values of one IN list. SQLite takes 32,766 parameters in one statement ("Implementation limits for SQLite"), PostgreSQL
 65,535 (16-bit count in the Bind message); the largest query here repeats the list three times."""
+
+STATEMENTS = 64
+"""Kept ready; there are fewer that many rows are written with."""
 
 MIGRATION_LOCK = 0x636F6E6E
 """Number of the PostgreSQL advisory lock under which the schema is changed; any constant of our own will do."""
@@ -110,6 +125,8 @@ def migrate(engine: Engine) -> None:
             )
         config.attributes["connection"] = db
         command.upgrade(config, "head")
+        if db.dialect.name == "sqlite":
+            tell_sqlite(db)
 
 
 @contextmanager
@@ -155,17 +172,68 @@ def chunks(values: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
 
 def insert(db: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
     """An insert that knows ON CONFLICT; both databases have the same words for it."""
-    return postgresql.insert(table) if db.dialect.name == "postgresql" else sqlite.insert(table)
+    return _insert(db.dialect.name, table)
 
 
-def upsert(db: Connection, table: Table, rows: Sequence[dict[str, Any]], **changed: Any) -> None:
+def _insert(dialect: str, table: Table) -> postgresql.Insert | sqlite.Insert:
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+
+
+def upsert(db: Connection, table: Table, rows: Sequence[Row], **changed: ColumnElement[Any]) -> None:
     """Inserts rows or, where the primary key is there already, replaces the other columns (`changed`: by this instead)."""
+    if rows:
+        many(db, _upserting(db.dialect.name, table, tuple(rows[0]), tuple(changed.items())), rows)
+
+
+@lru_cache(maxsize=STATEMENTS)
+def _upserting(
+    dialect: str, table: Table, names: tuple[str, ...], changed: tuple[tuple[str, ColumnElement[Any]], ...]
+) -> Insert:
+    keys = [column.name for column in table.primary_key.columns]
+    statement = _insert(dialect, table)
+    values = {name: statement.excluded[name] for name in names if name in table.c and name not in keys}
+    return statement.on_conflict_do_update(index_elements=keys, set_={**values, **dict(changed)})
+
+
+def insert_new(db: Connection, table: Table, rows: Sequence[Row], *keys: str) -> None:
+    """Inserts the rows whose keys are not there yet."""
+    many(db, _inserting_new(db.dialect.name, table, keys), rows)
+
+
+@lru_cache(maxsize=STATEMENTS)
+def _inserting_new(dialect: str, table: Table, keys: tuple[str, ...]) -> Insert:
+    return _insert(dialect, table).on_conflict_do_nothing(index_elements=keys)
+
+
+def many(db: Connection, statement: Insert | Update, rows: Sequence[Row]) -> None:
+    """Executes a statement once per row; all rows name the same values. For SQLite they are made ready column by column:
+    SQLAlchemy's own way, row by row, takes longer than SQLite does. Statements that live as long as the program are compiled
+    once."""
     if not rows:
         return
-    keys = [column.name for column in table.primary_key.columns]
-    statement = insert(db, table)
-    values = {name: statement.excluded[name] for name in rows[0] if name in table.c and name not in keys}
-    db.execute(statement.on_conflict_do_update(index_elements=keys, set_={**values, **changed}), rows)
+    text, columns = _compiled(db.dialect, statement, tuple(rows[0]))
+    if columns is None:
+        db.execute(statement, rows)
+        return
+    made: list[Iterable[Any]] = []
+    for name, ready, constant in columns:
+        values = repeat(constant, len(rows)) if name is None else map(itemgetter(name), rows)
+        made.append(map(ready, values) if ready else values)
+    db.exec_driver_sql(text, list(zip(*made, strict=True)))
+
+
+@lru_cache(maxsize=STATEMENTS)
+def _compiled(dialect: Dialect, statement: Insert | Update, names: tuple[str, ...]) -> tuple[str, Columns | None]:
+    """None for the columns where the driver takes values by name."""
+    compiled = statement.compile(dialect=dialect, column_keys=list(names))
+    assert isinstance(compiled, SQLCompiler)
+    if not compiled.positiontup:
+        return compiled.string, None
+    columns: Columns = []
+    for name in compiled.positiontup:
+        ready = compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect)
+        columns.append((name if name in names else None, ready, compiled.params[name]))
+    return compiled.string, columns
 
 
 class Scoped:

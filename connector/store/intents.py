@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, exists, or_, 
 from connector.errors import StoreError
 from connector.model import OPEN_INTENTS, Fields, Intent, IntentState, Op, Ref, Side, Snapshot
 from connector.store import rows
-from connector.store.database import chunks
+from connector.store.database import chunks, many
 from connector.store.entries import NewHold, Settlement, States, Trouble
 from connector.store.journaling import Journaling
 from connector.store.observing import record_facts
@@ -19,6 +19,8 @@ from connector.store.showing import add_problem
 
 CALLED = (IntentState.SENDING, IntentState.IN_DOUBT, IntentState.HELD)
 """States of an intent whose write may have landed."""
+
+CHANGE = update(intents).where(intents.c.id == bindparam("intent_id"))
 
 
 class Intents(Journaling):
@@ -34,7 +36,7 @@ class Intents(Journaling):
             before.c.id < intents.c.id,
         )
         query = (
-            select(intents)
+            select(*(column for column in intents.c if column is not intents.c.body))
             .where(
                 intents.c.connection == self.connection,
                 intents.c.state == IntentState.READY.value,
@@ -46,7 +48,19 @@ class Intents(Journaling):
         )
         if side is not None:
             query = query.where(intents.c.side == side.value)
-        return [rows.intent_of(row) for row in self._rows(query)]
+        latest, found = self.latest, self._rows(query)
+        bodies = self._bodies([row["id"] for row in found if row["id"] not in latest])
+        return [
+            rows.intent_of(row, latest.get(row["id"]) or rows.action_of({**row, "body": bodies[row["id"]]}))
+            for row in found
+        ]
+
+    def _bodies(self, ids: list[int]) -> dict[int, Fields]:
+        if not ids:
+            return {}
+        with self._reading() as db:
+            query = select(intents.c.id, intents.c.body)
+            return {row.id: row.body for some in chunks(ids) for row in db.execute(query.where(self._are(some)))}
 
     def mark_sending(self, ids: Collection[int], now: datetime) -> None:
         """Committed before the call: after a crash the row says that the write may have landed. Raises StoreError, marking
@@ -162,8 +176,7 @@ class Intents(Journaling):
                     f"Intent {id_} of {self.connection} {found}; only {', '.join(names)} can be changed so.",
                     "Nothing was stored. Another process may have settled it; look at it again.",
                 )
-        change = update(intents).where(intents.c.id == bindparam("intent_id"))
-        db.execute(change, [{"intent_id": id_, **value} for id_, value in zip(ids, values, strict=True)])
+        many(db, CHANGE, [{"intent_id": id_, **value} for id_, value in zip(ids, values, strict=True)])
 
     def _are(self, ids: list[int]) -> ColumnElement[bool]:
         return and_(intents.c.connection == self.connection, intents.c.id.in_(ids))

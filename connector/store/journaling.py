@@ -7,17 +7,31 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, or_, select, update
 
 from connector.errors import StoreError
-from connector.model import Intent, IntentState, Kind, Link, Op, Outcome, Ref, Side, Snapshot, State
+from connector.model import Action, Intent, IntentState, Kind, Op, Outcome, Ref, Side, Snapshot, State
 from connector.store import rows
-from connector.store.database import Scoped, chunks, insert, upsert
+from connector.store.database import Scoped, chunks, insert, insert_new, many, upsert
 from connector.store.entries import DecisionRow, Entries, NewHold, NewLink, States
 from connector.store.observing import record_facts
-from connector.store.schema import Word, decisions, facts, holds, intents, links, snapshots
+from connector.store.schema import decisions, facts, holds, intents, links, snapshots
 
 LOOK_AGAIN = "Nothing was stored; plan again on what the store holds now."
 
+NEW_LINKS = links.insert()
+CLEAN = (
+    update(facts)
+    .where(
+        facts.c.connection == bindparam("planned_in"),
+        facts.c.ref == bindparam("planned_ref"),
+        facts.c.version == bindparam("planned_version"),
+    )
+    .values(dirty=False)
+)
+
 
 class Journaling(Scoped):
+    latest: Mapping[int, Action] = {}
+    """What was journaled last, by intent: it is sent next, and need not be read back for that."""
+
     def journal(self, entries: Entries) -> list[Intent]:
         """One transaction. Answers the new intents in journal order; a key that the journal knows makes none.
 
@@ -40,6 +54,8 @@ class Journaling(Scoped):
             self._decide(db, entries, ids)
             self._clean(db, entries.clean)
             self._redo(db, [*entries.redo, *entries.kept])
+        if journaled:
+            self.latest = {intent.id: intent.action for intent in journaled}
         return journaled
 
     def _close_holds(self, db: Connection, closed: Iterable[tuple[int, str, str, str]]) -> None:
@@ -135,24 +151,24 @@ class Journaling(Scoped):
                         "made_at": self._clock(),
                     }
                 )
-        if missing:
-            db.execute(links.insert(), missing)
+        many(db, NEW_LINKS, missing)
+        ids = self._active(db, fits)
         shown = [
-            Snapshot(link.id, one.side, one.fields, one.unread)
-            for pair, link in zip(fits, self._active(db, fits), strict=True)
+            Snapshot(ids[pair.kind.value, str(pair.platform)], one.side, one.fields, one.unread)
+            for pair in fits
             for one in pair.snapshots
         ]
         return shown, clashes
 
-    def _active(self, db: Connection, pairs: Sequence[NewLink]) -> list[Link]:
-        found = {}
+    def _active(self, db: Connection, pairs: Sequence[NewLink]) -> dict[tuple[str, str], int]:
+        """The ids of the active links by kind and platform ref."""
+        found: dict[tuple[str, str], int] = {}
         for some in chunks(sorted({str(pair.platform) for pair in pairs})):
-            query = select(links).where(
+            query = select(links.c.kind, links.c.platform, links.c.id).where(
                 links.c.connection == self.connection, links.c.active.is_(True), links.c.platform.in_(some)
             )
-            for link in map(rows.link_of, db.execute(query).mappings()):
-                found[link.kind, link.platform] = link
-        return [found[pair.kind, pair.platform] for pair in pairs]
+            found.update({(row.kind, row.platform): row.id for row in db.execute(query)})
+        return found
 
     def _snap(self, db: Connection, taken: Sequence[Snapshot]) -> None:
         upsert(db, snapshots, [rows.snapshot_row(self.connection, snapshot) for snapshot in taken])
@@ -164,15 +180,19 @@ class Journaling(Scoped):
         now = self._clock()
         new = [rows.intent_row(self.connection, action, rows.marker(action.unique), now) for action in entries.intents]
         known = self._renew(db, new)
-        db.execute(insert(db, intents).on_conflict_do_nothing(index_elements=["connection", "unique"]), new)
-        found = {}
+        insert_new(db, intents, new, "connection", "unique")
+        ids: dict[str, int] = {}
         for some in chunks(dict.fromkeys(row["unique"] for row in new)):
-            query = select(intents).where(intents.c.connection == self.connection, intents.c.unique.in_(some))
-            for row in db.execute(query).mappings():
-                found[row["unique"]] = row
-        journaled = [rows.intent_of(row) for row in found.values() if row["unique"] not in known]
-        ids = {row["unique"]: found[row["unique"]]["id"] for row in new}
-        return sorted(journaled, key=lambda intent: intent.id), ids
+            query = select(intents.c.unique, intents.c.id).where(
+                intents.c.connection == self.connection, intents.c.unique.in_(some)
+            )
+            ids.update({row.unique: row.id for row in db.execute(query)})
+        made: dict[int, Intent] = {}
+        for action, row in zip(entries.intents, new, strict=True):
+            id_ = ids[action.unique]
+            if action.unique not in known and id_ not in made:
+                made[id_] = Intent(id_, action, IntentState.READY, row["token"], planned_at=now)
+        return [made[id_] for id_ in sorted(made)], ids
 
     def _renew(self, db: Connection, new: list[dict[str, Any]]) -> set[str]:
         """Gives a key of its own to an action whose key belongs to something that is over and cannot be doubled by it. Answers
@@ -272,19 +292,11 @@ class Journaling(Scoped):
     def _clean(self, db: Connection, clean: Mapping[Ref, str]) -> None:
         # The planner read version 1; while it planned, a webhook brought version 2 of the same record. Were the mark
         # taken off now, nobody would ever look at version 2. So it goes only from the version that was planned.
-        if clean:
-            change = (
-                update(facts)
-                .where(
-                    facts.c.connection == self.connection,
-                    facts.c.ref == bindparam("planned_ref", type_=Word),
-                    facts.c.version == bindparam("planned_version", type_=Word),
-                )
-                .values(dirty=False)
-            )
-            db.execute(
-                change, [{"planned_ref": str(ref), "planned_version": version} for ref, version in clean.items()]
-            )
+        planned = [
+            {"planned_in": self.connection, "planned_ref": str(ref), "planned_version": version}
+            for ref, version in clean.items()
+        ]
+        many(db, CLEAN, planned)
 
     def redo_linked(self) -> None:
         """Every record that is linked, or that a filter kept out, is dirty: the mapping has changed."""

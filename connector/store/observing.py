@@ -13,6 +13,13 @@ from connector.store.database import upsert
 from connector.store.entries import Pins
 from connector.store.schema import Prose, Word, connections, cursors, facts, positions
 
+GIVEN = bindparam("given_state", type_=Word)
+ACCOUNT = {
+    "state": func.coalesce(GIVEN, facts.c.state),
+    "reason": case((GIVEN.is_(None), facts.c.reason), else_=bindparam("given_reason", type_=Prose())),
+}
+"""A fact that says nothing of its message's account leaves the stored one as it is."""
+
 
 class Observing(Announcing):
     def pins(self) -> Pins | None:
@@ -107,7 +114,6 @@ class Observing(Announcing):
 
 def record_facts(db: Connection, connection: str, seen: Sequence[Fact]) -> None:
     """Stores whole facts; one without `state` keeps the stored account of its message."""
-    given_state = bindparam("given_state", type_=Word)
     upsert(
         db,
         facts,
@@ -119,6 +125,5 @@ def record_facts(db: Connection, connection: str, seen: Sequence[Fact]) -> None:
             }
             for fact in seen
         ],
-        state=func.coalesce(given_state, facts.c.state),
-        reason=case((given_state.is_(None), facts.c.reason), else_=bindparam("given_reason", type_=Prose())),
+        **ACCOUNT,
     )

@@ -103,7 +103,7 @@ class Reading(Scoped):
             return [Ref.parse(text) for text in db.scalars(query.distinct().order_by(ref).limit(limit))]
 
     def active_links(self, kind: Kind | None = None) -> int:
-        """How many records are linked, of this kind or of all."""
+        """How many records are linked, of this kind or of all. Counts them one by one."""
         query = select(func.count()).where(links.c.connection == self.connection, links.c.active.is_(True))
         if kind is not None:
             query = query.where(links.c.kind == kind.value)

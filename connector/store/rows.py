@@ -246,10 +246,11 @@ def action_of(row: Row) -> Action:
     )
 
 
-def intent_of(row: Row) -> Intent:
+def intent_of(row: Row, action: Action | None = None) -> Intent:
+    """`action` where it is known already, and the row has no `body`."""
     return Intent(
         id=row["id"],
-        action=action_of(row),
+        action=action or action_of(row),
         state=IntentState(row["state"]),
         token=row["token"],
         attempts=row["attempts"],

@@ -67,8 +67,10 @@ class Prose(TypeDecorator[str]):
 metadata = MetaData()
 
 
-def _unique_where(name: str, where: ColumnElement[bool], columns: Sequence[ColumnElement[object]]) -> Index:
-    return Index(name, *columns, unique=True, sqlite_where=where, postgresql_where=where)
+def _index_where(
+    name: str, where: ColumnElement[bool], columns: Sequence[ColumnElement[object]], *, unique: bool = False
+) -> Index:
+    return Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
 
 
 connections = Table(
@@ -133,13 +135,7 @@ facts = Table(
     Column("inbox", Prose),
     PrimaryKeyConstraint("connection", "ref"),
 )
-Index(
-    "facts_dirty",
-    facts.c.connection,
-    facts.c.order_key,
-    sqlite_where=facts.c.dirty.is_(True),
-    postgresql_where=facts.c.dirty.is_(True),
-)
+_index_where("facts_dirty", facts.c.dirty.is_(True), (facts.c.connection, facts.c.order_key))
 Index("facts_parent", facts.c.connection, facts.c.parent, facts.c.kind)
 Index("facts_kind", facts.c.connection, facts.c.kind, facts.c.side, facts.c.state)
 
@@ -161,16 +157,18 @@ links = Table(
 )
 Index("links_platform", links.c.connection, links.c.platform)
 Index("links_crm", links.c.connection, links.c.crm)
-_unique_where(
+_index_where(
     "links_one_per_platform_ref",
     links.c.active.is_(True),
     (links.c.connection, links.c.kind, links.c.platform),
+    unique=True,
 )
 # Several contacts of the platform may be one person of the CRM; every other record has exactly one counterpart.
-_unique_where(
+_index_where(
     "links_one_per_crm_ref",
     links.c.active.is_(True) & (links.c.kind != "person"),
     (links.c.connection, links.c.kind, links.c.crm),
+    unique=True,
 )
 
 snapshots = Table(
@@ -217,11 +215,11 @@ intents = Table(
     sqlite_autoincrement=True,
 )
 Index("intents_state", intents.c.connection, intents.c.state, intents.c.rank, intents.c.id)
-Index("intents_lane", intents.c.connection, intents.c.lane, intents.c.id)
+_index_where("intents_lane", intents.c.lane.is_not(None), (intents.c.connection, intents.c.lane, intents.c.id))
 Index("intents_source", intents.c.connection, intents.c.source)
 Index("intents_subject", intents.c.connection, intents.c.subject)
-Index("intents_target", intents.c.connection, intents.c.target)
-Index("intents_result", intents.c.connection, intents.c.result)
+_index_where("intents_target", intents.c.target.is_not(None), (intents.c.connection, intents.c.target))
+_index_where("intents_result", intents.c.result.is_not(None), (intents.c.connection, intents.c.result))
 
 holds = Table(
     "holds",
@@ -244,10 +242,11 @@ holds = Table(
     sqlite_autoincrement=True,
 )
 Index("holds_subject", holds.c.connection, holds.c.subject)
-_unique_where(
+_index_where(
     "holds_one_open",
     holds.c.settled_at.is_(None),
     (holds.c.connection, holds.c.type, holds.c.subject, holds.c.field),
+    unique=True,
 )
 
 decisions = Table(
@@ -274,13 +273,7 @@ decisions = Table(
 Index("decisions_platform", decisions.c.connection, decisions.c.platform)
 Index("decisions_crm", decisions.c.connection, decisions.c.crm)
 Index("decisions_source", decisions.c.connection, decisions.c.source)
-Index(
-    "decisions_conflict",
-    decisions.c.connection,
-    decisions.c.id,
-    sqlite_where=decisions.c.conflict.is_(True),
-    postgresql_where=decisions.c.conflict.is_(True),
-)
+_index_where("decisions_conflict", decisions.c.conflict.is_(True), (decisions.c.connection, decisions.c.id))
 
 problems = Table(
     "problems",

@@ -311,7 +311,8 @@ class Engine:
                 tally.add(entries, view.links, but=self.withheld.back)
                 sends += sum(action.op is Op.SEND for action in entries.intents)
         self.withheld = Withheld(self._allowed, sends)
-        judge(tally, self.ledger.active_links(), self.ledger.active_links(Kind.PERSON), self._allowed)
+        if not tally.small:
+            judge(tally, self.ledger.active_links(), self.ledger.active_links(Kind.PERSON), self._allowed)
         self._tally = tally
 
     def _linked_part(self, work: Sequence[Fact]) -> list[Fact]:

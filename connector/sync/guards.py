@@ -58,6 +58,11 @@ class Tally:
                 for decision in action.decisions:
                     self._decided(action, decision)
 
+    @property
+    def small(self) -> bool:
+        """Whether there is so little of everything that no share of any number of links could be too much."""
+        return max(map(len, (self.removes, self.unlinks, self.blanks, *self.examples.values()))) <= HANDFUL
+
     def _decided(self, action: Action, decision: Decision) -> None:
         if decision.rule == FIRST:
             return

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from connector.mapping.compiled import Compiled
-from connector.model import Fact, Intent, Kind, Link, Ref
+from connector.model import Fact, Intent, Kind, Link, Op, Ref
 from connector.store.entries import Entries, Settlement
 from connector.store.store import Ledger
 from connector.sync.placeholders import Linked, parents
@@ -23,10 +23,10 @@ class Landing:
         if not landed:
             return
         subjects = [one.intent.action.subject for one in landed]
-        targets = [one.receipt.ref for one in landed]
         contacts = [one.receipt.ref for one in landed if one.intent.action.kind is Kind.PERSON]
         links = self._ledger.links_of([*subjects, *contacts], active=True)
-        facts = self._ledger.facts({*subjects, *targets})
+        replies = {one.intent.action.subject for one in landed if one.intent.action.op is Op.SEND}
+        facts = self._ledger.facts({one.receipt.ref for one in landed} | replies)
         linked = self.linked([one.intent for one in landed])
         settlements = [settlement(one, self._mapping, facts, links, linked) for one in landed]
         self._ledger.settle(self._with_personas(settlements, landed, links))

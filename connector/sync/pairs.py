@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from connector.mapping.compiled import ABSENT, FieldRule
@@ -172,8 +173,12 @@ def _still_unread(pair: Pair, read_back: frozenset[str]) -> tuple[str, ...]:
 
 
 def _merge(rule: FieldRule, pair: Pair, values: Values) -> Merged:
-    terms = Terms(rule.name, rule.direction, rule.rule, Blank.CLEAR if rule.link else rule.blank, rule.same)
-    return merge(terms, values, pair.newer, pair.settled(rule.name, values.platform, values.crm))
+    return merge(_terms(rule), values, pair.newer, pair.settled(rule.name, values.platform, values.crm))
+
+
+@lru_cache(maxsize=1024)
+def _terms(rule: FieldRule) -> Terms:
+    return Terms(rule.name, rule.direction, rule.rule, Blank.CLEAR if rule.link else rule.blank, rule.same)
 
 
 def _base(snapshot: Snapshot | None, name: str) -> Value:

