@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, select, update
 
 from connector.model import Fact, Kind, Ref, Side, stamp
 from connector.store import rows
-from connector.store.database import Scoped, chunks, insert, upsert
+from connector.store.database import Scoped, insert, listed, upsert
 from connector.store.entries import Webhooks
 from connector.store.schema import awaited, facts, memory
 
@@ -49,7 +49,7 @@ class Announcing(Scoped):
         with self._writing() as db:
             first = {"connection": self.connection, "key": SINCE, "value": {"value": self._clock().isoformat()}}
             db.execute(insert(db, memory).on_conflict_do_nothing(index_elements=["connection", "key"]), first)
-            for some in chunks(messages):
+            for some in listed(db, messages):
                 db.execute(awaited.delete().where(awaited.c.connection == self.connection, awaited.c.ref.in_(some)))
 
     def give_up_waiting(self) -> None:
@@ -83,7 +83,7 @@ class Announcing(Scoped):
             return
         known = {
             ref
-            for some in chunks(young)
+            for some in listed(db, young)
             for ref in db.scalars(
                 select(facts.c.ref).where(facts.c.connection == self.connection, facts.c.ref.in_(some))
             )

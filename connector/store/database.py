@@ -1,5 +1,6 @@
 """Opens the database, brings its schema up to date, and runs transactions. One code path for SQLite and PostgreSQL."""
 
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from functools import lru_cache
 from itertools import islice, repeat
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from alembic import command
 from alembic.config import Config
@@ -23,16 +24,18 @@ from sqlalchemy import (
     Executable,
     Insert,
     RowMapping,
+    Select,
     Table,
     Update,
     create_engine,
     event,
+    func,
     make_url,
     select,
     text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, SQLAlchemyError, StatementError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -42,8 +45,10 @@ from connector.store.schema import leases
 from connector.store.statistics import tell_sqlite
 
 T = TypeVar("T")
-Row = Mapping[str, Any]
-Columns = list[tuple[str | None, Callable[[Any], Any] | None, Any]]
+Row: TypeAlias = Mapping[str, Any]
+Listed: TypeAlias = Select[Any] | Sequence[Any]
+"""What `listed` makes and `in_` takes."""
+Columns: TypeAlias = list[tuple[str | None, Callable[[Any], Any] | None, Any]]
 """In a statement's order: the name of a row's value, None where it is a constant; what makes the value ready for the driver, None
 where it is; the constant."""
 
@@ -170,6 +175,18 @@ def chunks(values: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
         yield chunk
 
 
+def listed(db: Connection, values: Iterable[object]) -> Iterator[Listed]:
+    """The values in pieces, each for the IN of a statement. For SQLite a piece is one parameter, so that a statement reads the
+    same, and is compiled once, however many there are."""
+    for some in chunks(values):
+        text = json.dumps(some)
+        # SQLite ends a text of JSON at a NUL.
+        if db.dialect.name == "sqlite" and "\\u0000" not in text:
+            yield select(func.json_each(text).table_valued("value").c.value)
+        else:
+            yield some
+
+
 def insert(db: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
     """An insert that knows ON CONFLICT; both databases have the same words for it."""
     return _insert(db.dialect.name, table)
@@ -219,7 +236,11 @@ def many(db: Connection, statement: Insert | Update, rows: Sequence[Row]) -> Non
     for name, ready, constant in columns:
         values = repeat(constant, len(rows)) if name is None else map(itemgetter(name), rows)
         made.append(map(ready, values) if ready else values)
-    db.exec_driver_sql(text, list(zip(*made, strict=True)))
+    try:
+        ready_rows = list(zip(*made, strict=True))
+    except (TypeError, ValueError) as error:
+        raise StatementError("a value cannot be stored", text, None, error, hide_parameters=True) from error
+    db.exec_driver_sql(text, ready_rows)
 
 
 @lru_cache(maxsize=STATEMENTS)
@@ -272,10 +293,10 @@ class Scoped:
         with self._reading() as db:
             return list(db.execute(query).mappings())
 
-    def _in_chunks(self, values: Iterable[Ref | str], query: Callable[[list[str]], Executable]) -> list[RowMapping]:
+    def _in_chunks(self, values: Iterable[Ref | str], query: Callable[[Listed], Executable]) -> list[RowMapping]:
         """All pieces are read in one transaction, so that they show the same moment."""
         wanted = sorted({str(value) for value in values})
         if not wanted:
             return []
         with self._reading() as db:
-            return [row for some in chunks(wanted) for row in db.execute(query(some)).mappings()]
+            return [row for some in listed(db, wanted) for row in db.execute(query(some)).mappings()]

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, exists, or_, 
 from connector.errors import StoreError
 from connector.model import OPEN_INTENTS, Fields, Intent, IntentState, Op, Ref, Side, Snapshot
 from connector.store import rows
-from connector.store.database import chunks, many
+from connector.store.database import Listed, listed, many
 from connector.store.entries import NewHold, Settlement, States, Trouble
 from connector.store.journaling import Journaling
 from connector.store.observing import record_facts
@@ -60,7 +60,7 @@ class Intents(Journaling):
             return {}
         with self._reading() as db:
             query = select(intents.c.id, intents.c.body)
-            return {row.id: row.body for some in chunks(ids) for row in db.execute(query.where(self._are(some)))}
+            return {row.id: row.body for some in listed(db, ids) for row in db.execute(query.where(self._are(some)))}
 
     def mark_sending(self, ids: Collection[int], now: datetime) -> None:
         """Committed before the call: after a crash the row says that the write may have landed. Raises StoreError, marking
@@ -72,7 +72,7 @@ class Intents(Journaling):
                     .where(self._are(some), intents.c.state == IntentState.READY.value)
                     .values(state=IntentState.SENDING.value, attempts=intents.c.attempts + 1, tried_at=now)
                 ).rowcount
-                for some in chunks(set(ids))
+                for some in listed(db, set(ids))
             )
             if marked != len(set(ids)):
                 raise StoreError(
@@ -118,7 +118,7 @@ class Intents(Journaling):
         # either order. Each batch knows only its own lines: were whole rows stored, the second would take the first's
         # lines back to what they were.
         merged: dict[tuple[int, Side], Snapshot] = {}
-        for some in chunks({patch.link for patch in patches}):
+        for some in listed(db, {patch.link for patch in patches}):
             query = select(snapshots).where(snapshots.c.connection == self.connection, snapshots.c.link.in_(some))
             for old in map(rows.snapshot_of, db.execute(query.with_for_update()).mappings()):
                 merged[old.link, old.side] = old
@@ -165,7 +165,7 @@ class Intents(Journaling):
         if not ids:
             return
         states: dict[int, str] = {}
-        for some in chunks(set(ids)):
+        for some in listed(db, set(ids)):
             query = select(intents.c.id, intents.c.state).where(self._are(some)).with_for_update()
             states.update({row.id: row.state for row in db.execute(query)})
         names = [state.value for state in allowed]
@@ -178,7 +178,7 @@ class Intents(Journaling):
                 )
         many(db, CHANGE, [{"intent_id": id_, **value} for id_, value in zip(ids, values, strict=True)])
 
-    def _are(self, ids: list[int]) -> ColumnElement[bool]:
+    def _are(self, ids: Listed) -> ColumnElement[bool]:
         return and_(intents.c.connection == self.connection, intents.c.id.in_(ids))
 
     def by_token(self, tokens: Iterable[str]) -> dict[str, Intent]:
@@ -186,7 +186,7 @@ class Intents(Journaling):
         query = select(intents).where(intents.c.connection == self.connection)
         found = {}
         with self._reading() as db:
-            for some in chunks(sorted(set(tokens))):
+            for some in listed(db, sorted(set(tokens))):
                 for row in db.execute(query.where(intents.c.token.in_(some))).mappings():
                     found[row["token"]] = rows.intent_of(row)
         return found

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, or_, select, update
 from connector.errors import StoreError
 from connector.model import Action, Intent, IntentState, Kind, Op, Outcome, Ref, Side, Snapshot, State
 from connector.store import rows
-from connector.store.database import Scoped, chunks, insert, insert_new, many, upsert
+from connector.store.database import Scoped, insert, insert_new, listed, many, upsert
 from connector.store.entries import DecisionRow, Entries, NewHold, NewLink, States
 from connector.store.observing import record_facts
 from connector.store.schema import decisions, facts, holds, intents, links, snapshots
@@ -116,7 +116,7 @@ class Journaling(Scoped):
             (links.c.platform, {str(n.platform) for n in new}),
             (links.c.crm, {str(n.crm) for n in new}),
         ):
-            for some in chunks(sorted(refs)):
+            for some in listed(db, sorted(refs)):
                 query = select(links.c.kind, links.c.platform, links.c.crm).where(
                     links.c.connection == self.connection, links.c.active.is_(True), column.in_(some)
                 )
@@ -163,7 +163,7 @@ class Journaling(Scoped):
     def _active(self, db: Connection, pairs: Sequence[NewLink]) -> dict[tuple[str, str], int]:
         """The ids of the active links by kind and platform ref."""
         found: dict[tuple[str, str], int] = {}
-        for some in chunks(sorted({str(pair.platform) for pair in pairs})):
+        for some in listed(db, sorted({str(pair.platform) for pair in pairs})):
             query = select(links.c.kind, links.c.platform, links.c.id).where(
                 links.c.connection == self.connection, links.c.active.is_(True), links.c.platform.in_(some)
             )
@@ -182,7 +182,7 @@ class Journaling(Scoped):
         known = self._renew(db, new)
         insert_new(db, intents, new, "connection", "unique")
         ids: dict[str, int] = {}
-        for some in chunks(dict.fromkeys(row["unique"] for row in new)):
+        for some in listed(db, dict.fromkeys(row["unique"] for row in new)):
             query = select(intents.c.unique, intents.c.id).where(
                 intents.c.connection == self.connection, intents.c.unique.in_(some)
             )
@@ -202,7 +202,7 @@ class Journaling(Scoped):
         to B again, nor a write that was given up from being asked for once more. A send that was done keeps its key for ever.
         """
         taken: set[str] = set()
-        for some in chunks(dict.fromkeys(row["unique"] for row in new)):
+        for some in listed(db, dict.fromkeys(row["unique"] for row in new)):
             query = select(intents.c.unique, intents.c.state, intents.c.op).where(
                 intents.c.connection == self.connection, intents.c.unique.in_(some)
             )
@@ -232,7 +232,7 @@ class Journaling(Scoped):
             groups[account].append(str(ref))
         changed = 0
         for (state, reason), refs in groups.items():
-            for some in chunks(refs):
+            for some in listed(db, refs):
                 change = (
                     update(facts)
                     .where(facts.c.connection == self.connection, facts.c.ref.in_(some))
@@ -307,7 +307,7 @@ class Journaling(Scoped):
             db.execute(update(facts).where(mine, or_(facts.c.ref.in_(active), out)).values(dirty=True))
 
     def _redo(self, db: Connection, redo: Iterable[Ref]) -> None:
-        for some in chunks(str(ref) for ref in redo):
+        for some in listed(db, (str(ref) for ref in redo)):
             db.execute(
                 update(facts).where(facts.c.connection == self.connection, facts.c.ref.in_(some)).values(dirty=True)
             )

@@ -6,7 +6,7 @@ from sqlalchemy import func, select
 
 from connector.model import Fact, Intent, Kind, Link, Ref, Side
 from connector.store import rows
-from connector.store.database import Scoped, chunks
+from connector.store.database import Scoped, listed
 from connector.store.schema import facts, intents, links
 
 PAGE = 1000
@@ -82,7 +82,7 @@ class Listing(Scoped):
         """How many records carry each marker of a send."""
         counts: dict[str, int] = {}
         with self._reading() as db:
-            for some in chunks(sorted(tokens)):
+            for some in listed(db, sorted(tokens)):
                 query = (
                     select(facts.c.token, func.count().label("count"))
                     .where(facts.c.connection == self.connection, facts.c.token.in_(some))

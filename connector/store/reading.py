@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from connector.errors import StoreError
 from connector.model import Fact, Hold, HoldType, Intent, Kind, Link, Ref, Side, Snapshot, State
 from connector.store import rows
-from connector.store.database import Scoped, chunks
+from connector.store.database import Listed, Scoped, listed
 from connector.store.entries import ConversationStats
 from connector.store.schema import facts, holds, intents, links, snapshots
 
@@ -52,7 +52,7 @@ class Reading(Scoped):
             or_(facts.c.state.is_(None), facts.c.state != State.ERASED.value),
         )
 
-        def query(some: list[str]) -> Select[Any]:
+        def query(some: Listed) -> Select[Any]:
             groups = (
                 select(
                     facts.c.parent,
@@ -115,7 +115,7 @@ class Reading(Scoped):
         query = select(snapshots).where(snapshots.c.connection == self.connection)
         answer: dict[int, dict[Side, Snapshot]] = {}
         with self._reading() as db:
-            for some in chunks(sorted(set(link_ids))):
+            for some in listed(db, sorted(set(link_ids))):
                 for row in db.execute(query.where(snapshots.c.link.in_(some))).mappings():
                     snapshot = rows.snapshot_of(row)
                     answer.setdefault(snapshot.link, {})[snapshot.side] = snapshot
@@ -148,7 +148,7 @@ class Reading(Scoped):
         """Those that have a fact, a link (active or ended), or are the target of an open intent."""
         wanted = list(refs)
 
-        def column(of: ColumnElement[str], *where: ColumnElement[bool]) -> Callable[[list[str]], Select[Any]]:
+        def column(of: ColumnElement[str], *where: ColumnElement[bool]) -> Callable[[Listed], Select[Any]]:
             return lambda some: select(of.label("ref")).where(*where, of.in_(some))
 
         mine = links.c.connection == self.connection

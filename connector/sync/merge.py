@@ -14,7 +14,7 @@ Absent (not returned by the API) never counts as a change; null and empty are bo
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from connector.mapping.compiled import ABSENT
 from connector.mapping.lenses import is_blank
@@ -45,8 +45,7 @@ class Terms:
         return self.direction is not Direction.TO_CRM
 
 
-@dataclass(frozen=True, slots=True)
-class Values:
+class Values(NamedTuple):
     """Canonical values: what each side shows now and what its snapshot shows, ABSENT where unknown."""
 
     platform: Value
@@ -57,8 +56,7 @@ class Values:
     """Whether the CRM record stands already; where it does, a field it was not asked for is unknown, not blank."""
 
 
-@dataclass(frozen=True, slots=True)
-class Merged:
+class Merged(NamedTuple):
     """The decision, and the value to write per side (ABSENT: do not write)."""
 
     decision: Decision

@@ -142,12 +142,13 @@ def _values(rule: FieldRule, pair: Pair, crm_fields: Fields, read_back: frozense
     else:
         platform = rule.from_platform(pair.platform, pair.names)
         crm = rule.from_crm(crm_fields) if pair.crm else ABSENT
-        missing = platform == rule.default and is_blank(pair.platform.get(rule.platform or ""))
-        told_first = pair.platform_snapshot is None and pair.crm_snapshot is not None
-        if rule.default is not None and missing and not told_first and crm is not ABSENT and not is_blank(crm):
-            # A default stands in for a missing value; it never takes the place of a real one. Only the word that asked for a
-            # reply (Queued) is replaced, once, when the fate of the reply is told for the first time.
-            platform = None
+        if rule.default is not None and crm is not ABSENT and not is_blank(crm):
+            missing = platform == rule.default and is_blank(pair.platform.get(rule.platform or ""))
+            told_first = pair.platform_snapshot is None and pair.crm_snapshot is not None
+            if missing and not told_first:
+                # A default stands in for a missing value; it never takes the place of a real one. Only the word that asked
+                # for a reply (Queued) is replaced, once, when the fate of the reply is told for the first time.
+                platform = None
     platform_base = _base(pair.platform_snapshot, rule.name)
     crm_base = _base(pair.crm_snapshot, rule.name)
     if rule.name in read_back and crm is not ABSENT:
@@ -173,7 +174,9 @@ def _still_unread(pair: Pair, read_back: frozenset[str]) -> tuple[str, ...]:
 
 
 def _merge(rule: FieldRule, pair: Pair, values: Values) -> Merged:
-    return merge(_terms(rule), values, pair.newer, pair.settled(rule.name, values.platform, values.crm))
+    both = values.platform is not ABSENT and values.crm is not ABSENT
+    settled = pair.settled(rule.name, values.platform, values.crm) if both else None
+    return merge(_terms(rule), values, pair.newer, settled)
 
 
 @lru_cache(maxsize=1024)
@@ -189,13 +192,14 @@ def _set(
     after: dict[Side, dict[str, Value]], name: str, platform: Value, crm: Value, bases: Values | None = None
 ) -> None:
     """Remember both sides' values; an absent one keeps its old base."""
-    for side, value, base in (
-        (Side.PLATFORM, platform, bases.platform_base if bases else ABSENT),
-        (Side.CRM, crm, bases.crm_base if bases else ABSENT),
-    ):
-        kept = base if value is ABSENT else value
-        if kept is not ABSENT:
-            after[side][name] = kept
+    if platform is ABSENT and bases:
+        platform = bases.platform_base
+    if crm is ABSENT and bases:
+        crm = bases.crm_base
+    if platform is not ABSENT:
+        after[Side.PLATFORM][name] = platform
+    if crm is not ABSENT:
+        after[Side.CRM][name] = crm
 
 
 def _news(pair: Pair, after: dict[Side, dict[str, Value]]) -> bool:

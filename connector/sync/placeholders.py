@@ -37,7 +37,7 @@ def resolve(fields: Fields, linked: Linked) -> dict[str, Value] | Waiting:
     """The fields with every placeholder replaced, or the first parent that is still missing."""
     out: dict[str, Value] = {}
     for name, value in fields.items():
-        if not (isinstance(value, Mapping) and MARK in value):
+        if not (isinstance(value, dict) and MARK in value):
             out[name] = value
             continue
         answer = _resolve(value, linked)
@@ -51,7 +51,7 @@ def parents(fields: Fields) -> list[tuple[Kind, Ref]]:
     """Every parent that the placeholders name."""
     found: list[tuple[Kind, Ref]] = []
     for value in fields.values():
-        if isinstance(value, Mapping) and MARK in value:
+        if isinstance(value, dict) and MARK in value:
             found.append((Kind(value["kind"]), Ref.parse(value[MARK])))
             if value["with_person"]:
                 found.append((Kind.PERSON, Ref.parse(value["with_person"][1])))

@@ -99,7 +99,10 @@ class View:
 
     def link(self, kind: Kind, platform: Ref) -> Link | None:
         """The active link of a platform record."""
-        return next((link for link in self._by_platform.get((kind, platform), ()) if link.active), None)
+        for link in self._by_platform.get((kind, platform), ()):
+            if link.active:
+                return link
+        return None
 
     def ended(self, kind: Kind, platform: Ref) -> Link | None:
         """The newest ended link of a platform record that has no active one: its tombstone."""

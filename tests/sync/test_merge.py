@@ -1,7 +1,5 @@
 """The decision table of one field, and the laws that hold for any values."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -264,7 +262,7 @@ def test_swapping_the_sides_swaps_the_outcome(case, newer, choice):
     assume(line.rule is not Rule.UNION)
     # Only a record of the CRM becomes another one, of which one side alone is remembered.
     assume((values.platform_base is ABSENT) == (values.crm_base is ABSENT))
-    values = replace(values, exists=False)
+    values = values._replace(exists=False)
     merged = merge(line, values, newer, choice)
     mirrored = merge(
         Terms(
