@@ -7,6 +7,7 @@ held (`failures`).
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
 from connector.adapters.base import Adapter
 from connector.errors import AllowanceSpent, AuthError, RemoteError, Transient
@@ -16,13 +17,16 @@ from connector.store.store import Ledger
 from connector.sync.failures import Failures
 from connector.sync.landing import Landing
 from connector.sync.placeholders import Waiting, resolve
-from connector.sync.sent import Answered, Drained, as_write, coming
+from connector.sync.sent import Answered, Drained, alike, as_write, coming
 from connector.sync.settling import Landed
 from connector.sync.withheld import OLD
 
 PARENT_WAIT = timedelta(minutes=5)
 """Until a child is tried again whose parent is not written yet; the parent's arrival wakes it at once, so this only covers
 one that never comes."""
+
+Rows: TypeAlias = list[tuple[Intent, Fields]]
+"""What one call carries: intents with the ids of their parents filled in."""
 
 
 class Outbox:
@@ -49,14 +53,17 @@ class Outbox:
     def drain(self, meanwhile: Callable[[], None] = lambda: None) -> Drained:
         """Send everything that is due, parents before children, in batches across conversations.
 
-        While a batch is under way the one before it is settled, and `meanwhile` is called: the other side's time is not
-        waited out idly. Only the call itself runs in a thread of its own, so that the store sees one writer, step by step.
+        While a batch is under way the one before it is settled, `meanwhile` is called, and the one after it is made ready: the
+        other side's time is not waited out idly, and ours is not waited for. Only the call itself runs in a thread of its own,
+        so that the store sees one writer, step by step.
         """
         report = Drained()
         answered: Answered | None = None
+        following: Rows = []
         with self._hands() as hands:
             while True:
-                batch = self._next(report.stopped)
+                rows, following = following, []
+                batch = [intent for intent, _ in rows] or self._next(report.stopped)
                 if answered and not (batch and answered.fits(batch[0].action)):
                     # What comes next may hang on what has just been written.
                     self._finish(answered, report)
@@ -69,8 +76,8 @@ class Outbox:
                     if first.op is Op.SEND:
                         for intent in batch:
                             self._send(intent, report)
-                    else:
-                        answered = self._write(batch, report, hands, answered, meanwhile)
+                    elif rows := rows or self._resolve(self._current(batch)):
+                        answered, following = self._write(rows, report, hands, answered, meanwhile)
                 except RemoteError as error:
                     answered = None
                     self._failures.trouble(first.side, error)
@@ -96,40 +103,41 @@ class Outbox:
 
     def _write(
         self,
-        batch: list[Intent],
+        rows: Rows,
         report: Drained,
         hands: Executor,
         before: Answered | None,
         meanwhile: Callable[[], None],
-    ) -> Answered | None:
-        """One call. `before` is the call before it, which is settled while this one is under way."""
-        resolved = self._resolve(self._current(batch))
-        if not resolved:
-            self._finish(before, report)
-            return None
-        intents = [intent for intent, _ in resolved]
-        side, op = intents[0].action.side, intents[0].action.op
+    ) -> tuple[Answered | None, Rows]:
+        """One call. `before` is the call before it, which is settled while this one is under way. Answers the call, and the rows
+        of the one that may follow at once."""
+        intents = [intent for intent, _ in rows]
+        action = intents[0].action
         self._ledger.mark_sending([intent.id for intent in intents], self._clock())
-        writes = [as_write(intent, fields) for intent, fields in resolved]
-        adapter = self._adapters[side]
-        call = hands.submit(adapter.upsert if op is Op.UPSERT else adapter.remove, writes)
+        writes = [as_write(intent, fields) for intent, fields in rows]
+        adapter = self._adapters[action.side]
+        call = hands.submit(adapter.upsert if action.op is Op.UPSERT else adapter.remove, writes)
         try:
             self._finish(before, report)
             meanwhile()
+            # Made ready and no more: it is marked as being sent when it is, because what became of it after a crash is looked
+            # into so long after that time as a write may still be under way.
+            batch = self._next(report.stopped)
+            following = self._resolve(self._current(batch)) if batch and alike(batch[0].action, action) else []
         except BaseException:
             # Two actors: somebody stops the connector; a call is under way. What it answers is written down all the same, so
             # that nobody has to look for it after the next start.
             if call.exception() is None:
-                self._finish(Answered(resolved, call.result()), report)
+                self._finish(Answered(rows, call.result()), report)
             raise
         try:
-            return Answered(resolved, call.result())
+            return Answered(rows, call.result()), following
         except RemoteError as error:
             self._failures.failed(intents, error)
             report.failed += len(intents)
             if isinstance(error, AuthError | AllowanceSpent | Transient):
                 raise
-            return None
+            return None, []
 
     def _finish(self, answered: Answered | None, report: Drained) -> None:
         """Write down what became of each row of a call."""
@@ -216,10 +224,10 @@ class Outbox:
                 return None
         return {**intent.action.fields, "text": rules.body(reply.fields)}
 
-    def _resolve(self, batch: Sequence[Intent]) -> list[tuple[Intent, dict[str, object]]]:
+    def _resolve(self, batch: Sequence[Intent]) -> Rows:
         """Each intent with the ids of its parents; those whose parent is not written yet are put back to wait."""
         linked = self._landing.linked(batch)
-        resolved: list[tuple[Intent, dict[str, object]]] = []
+        resolved: Rows = []
         waiting: list[tuple[Intent, Ref]] = []
         for intent in batch:
             fields = resolve(intent.action.fields, linked)

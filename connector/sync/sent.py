@@ -37,8 +37,12 @@ class Answered:
 
     def fits(self, action: Action) -> bool:
         """Whether a write of this action may go out before this call is settled: it hangs on nothing that the call wrote."""
-        mine = self.sent[0][0].action
-        return (mine.side, mine.op, mine.kind) == (action.side, action.op, action.kind)
+        return alike(self.sent[0][0].action, action)
+
+
+def alike(one: Action, other: Action) -> bool:
+    """Whether two writes do the same to records of one kind on one side: such records never hang on one another."""
+    return (one.side, one.op, one.kind) == (other.side, other.op, other.kind)
 
 
 def coming(intents: Iterable[Intent]) -> frozenset[Ref]:
