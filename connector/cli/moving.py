@@ -84,10 +84,12 @@ def _copy(app: App, url: str) -> dict[str, Contents]:
 
 
 def _tell_what_is_next(section: Store, config: Path) -> None:
-    say(f"Write this into {config}, under store, and leave the key as it is:", "bold")
+    say(f"Let {config} say, and nothing else under store:", "bold")
+    say("store:")
     say(f"  url: {section.url}")
     if section.password:
         say(f"  password: {section.password.reference}")
+    say(f"  key: {section.key.reference}")
     say()
     say(
         "Then start the connector. Keep the old store as a backup, and let nothing run on it any more: two stores that serve "
