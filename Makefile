@@ -12,6 +12,7 @@ DEMO_odoo := tests/servers/odoo_demo.py
 .DEFAULT_GOAL := help
 STEPS := 10000
 SEED := 1
+STORE := sqlite
 
 .PHONY: help demo test soak bench check format clean
 
@@ -24,8 +25,8 @@ demo: $(READY) ## both sides on this machine, people at work on them, the connec
 test: check ## lint, types, and all tests
 	@$(BIN)/pytest
 
-soak: $(READY) ## people, faults and the connector in virtual time; STEPS=100000 SEED=1, the same seed does the same
-	@$(BIN)/python tests/properties/soak.py --steps $(STEPS) --seed $(SEED)
+soak: $(READY) ## people, faults and the connector in virtual time; STEPS=100000 SEED=1 STORE=postgresql, the same seed does the same
+	@$(BIN)/python tests/properties/soak.py --steps $(STEPS) --seed $(SEED) --store $(STORE)
 
 bench: $(READY) ## calls, speed, memory and delay, each against a rival or a floor; ten minutes; FULL=1: large sizes
 	@$(BIN)/python -m benchmarks $(if $(FULL),--full)

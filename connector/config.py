@@ -195,7 +195,7 @@ class Store(Strict):
         return url
 
 
-def moved(store: Store, url: str, password: str | None, folder: Path) -> Store:
+def relocated(store: Store, url: str, password: str | None, folder: Path) -> Store:
     """The section as it will read when the store lies at `url`; `password` is a reference, relative to `folder` where it names
     a file. Raises ConfigError; its problems have the section's keys as their paths."""
     given = {"url": url} | ({"password": password} if password else {})

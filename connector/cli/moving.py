@@ -11,9 +11,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from connector.app import App, held_lease, store_url
 from connector.cli.shared import errors, holder, options, say, table
-from connector.config import Store, moved
+from connector.config import Store, relocated
 from connector.errors import ConfigError
-from connector.store.moving import Held
+from connector.store.moving import Contents
 
 
 def migrate_store(
@@ -50,21 +50,21 @@ def migrate_store(
         raise typer.BadParameter("a store moves as a whole; leave it out", param_hint="--connection")
     with given.opened() as app:
         section = _section(app, to, to_password, given.config.parent)
-        held = _copy(app, store_url(section, given.config.parent))
-    rows = [(name, one.rows, one.digest[:16]) for name, one in held.items()]
+        contents = _copy(app, store_url(section, given.config.parent))
+    rows = [(name, one.rows, one.digest[:16]) for name, one in contents.items()]
     table("the same on both sides", ("table", "rows", "SHA-256 (beginning)"), rows)
     _tell_what_is_next(section, given.config)
 
 
 def _section(app: App, url: str, password: str | None, folder: Path) -> Store:
     try:
-        return moved(app.config.store, url, password, folder)
+        return relocated(app.config.store, url, password, folder)
     except ConfigError as error:
         option = {"url": "--to", "password": "--to-password"}
         raise ConfigError([replace(one, file=option[one.path], path="") for one in error.problems]) from None
 
 
-def _copy(app: App, url: str) -> dict[str, Held]:
+def _copy(app: App, url: str) -> dict[str, Contents]:
     shown = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -84,10 +84,12 @@ def _copy(app: App, url: str) -> dict[str, Held]:
 
 
 def _tell_what_is_next(section: Store, config: Path) -> None:
-    say(f"Write this into {config}, under store, and leave the key as it is:", "bold")
+    say(f"Let {config} say, and nothing else under store:", "bold")
+    say("store:")
     say(f"  url: {section.url}")
     if section.password:
         say(f"  password: {section.password.reference}")
+    say(f"  key: {section.key.reference}")
     say()
     say(
         "Then start the connector. Keep the old store as a backup, and let nothing run on it any more: two stores that serve "

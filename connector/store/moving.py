@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, Table, func, inspect, literal, select, text
+from sqlalchemy import URL, Column, ColumnElement, Connection, Engine, Table, func, inspect, literal, select, text
 from sqlalchemy import table as named
 
 from connector.errors import StoreError
@@ -27,7 +27,7 @@ times: to copy it, from the copy, and in the source once more."""
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Contents:
     """What a table holds: its rows, the SHA-256 of them all in the order of their keys (hex), and the highest number that it
     ever gave to a row (0 where it numbers none)."""
 
@@ -36,12 +36,12 @@ class Held:
     numbered: int
 
 
-def moved() -> list[Table]:
+def tables() -> list[Table]:
     """The tables that are copied, each after those that it refers to."""
     return [one for one in metadata.sorted_tables if one not in STAYS]
 
 
-def copy(source: Engine, url: str, tell: Tell = lambda _table, _done, _of: None) -> dict[str, Held]:
+def copy(source: Engine, url: str, tell: Tell = lambda _table, _done, _of: None) -> dict[str, Contents]:
     """Fills the database at `url` with everything that `source` holds; answers what each table holds now, on both sides.
 
     One transaction there: a copy that is interrupted leaves empty tables. Raises StoreError, copying nothing, when the
@@ -60,9 +60,9 @@ def copy(source: Engine, url: str, tell: Tell = lambda _table, _done, _of: None)
         with _alone(target) as db:
             _must_be_empty(db)
             with transaction(source, writes=False) as origin:
-                for one in moved():
+                for one in tables():
                     _copy_table(origin, db, one, read)
-            copied = {one.name: _held(db, one, read) for one in moved()}
+            copied = {one.name: _contents(db, one, read) for one in tables()}
             _prove(source, copied, read)
         return copied
     finally:
@@ -105,7 +105,7 @@ def _file(url: URL) -> Path:
 
 
 def _count(db: Connection) -> int:
-    rows = sum(db.scalar(select(func.count()).select_from(one)) or 0 for one in moved())
+    rows = sum(db.scalar(select(func.count()).select_from(one)) or 0 for one in tables())
     if not rows:
         raise StoreError(
             "The store holds nothing that could be copied.",
@@ -142,24 +142,23 @@ def _must_be_empty(db: Connection) -> None:
 def _copy_table(origin: Connection, db: Connection, one: Table, read: _Read) -> None:
     for page in read.pages(origin, one):
         db.execute(one.insert(), [dict(row) for row in page])
-    if _numbers_rows(one):
-        _go_on_after(db, one, _numbered(origin, one))
+    _go_on_after(db, one, _numbered(origin, one))
 
 
-def _held(db: Connection, one: Table, read: _Read) -> Held:
+def _contents(db: Connection, one: Table, read: _Read) -> Contents:
     digest, rows = hashlib.sha256(), 0
     for page in read.pages(db, one):
         rows += len(page)
         for row in page:
             digest.update(json.dumps(dict(row), sort_keys=True, default=str).encode() + b"\n")
-    return Held(rows, digest.hexdigest(), _numbered(db, one) if _numbers_rows(one) else 0)
+    return Contents(rows, digest.hexdigest(), _numbered(db, one))
 
 
-def _prove(source: Engine, copied: Mapping[str, Held], read: _Read) -> None:
+def _prove(source: Engine, copied: Mapping[str, Contents], read: _Read) -> None:
     # A person settles a hold while the store is copied, which needs no lease: her answer would stand in the source alone. So
     # the source is read once more, as it is at the end.
     with transaction(source, writes=False) as db:
-        other = [one.name for one in moved() if _held(db, one, read) != copied[one.name]]
+        other = [one.name for one in tables() if _contents(db, one, read) != copied[one.name]]
     if other:
         raise StoreError(
             f"The copy is not what the store holds now, in {', '.join(other)}: somebody wrote into it meanwhile.",
@@ -170,27 +169,29 @@ def _prove(source: Engine, copied: Mapping[str, Held], read: _Read) -> None:
 # ---- the numbers that a database gives to new rows
 
 
-def _numbers_rows(one: Table) -> bool:
-    return one.autoincrement_column is not None
-
-
 def _numbered(db: Connection, one: Table) -> int:
-    """The highest number so far. A row that is gone has had one too, and somebody may have noted it down."""
+    """The highest number so far, 0 where none was given. A row that is gone has had one too, and somebody may have noted it."""
+    column = one.autoincrement_column
+    if column is None:
+        return 0
     if db.dialect.name == "postgresql":
-        sequence = db.scalar(select(func.pg_get_serial_sequence(one.name, "id")))
+        sequence = db.scalar(select(_sequence(column)))
         given = text(f"SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {sequence}")  # noqa: S608
     else:
         given = text("SELECT seq FROM sqlite_sequence WHERE name = :name").bindparams(name=one.name)
-    return max(db.scalar(given) or 0, db.scalar(select(func.max(one.c.id))) or 0)
+    return max(db.scalar(given) or 0, db.scalar(select(func.max(column))) or 0)
 
 
 def _go_on_after(db: Connection, one: Table, number: int) -> None:
-    if not number:
+    column = one.autoincrement_column
+    if column is None or not number:
         return
     if db.dialect.name == "postgresql":
-        db.execute(select(func.setval(func.pg_get_serial_sequence(one.name, "id"), number)))
+        db.execute(select(func.setval(_sequence(column), number)))
         return
-    db.execute(text("DELETE FROM sqlite_sequence WHERE name = :name"), {"name": one.name})
-    db.execute(
-        text("INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :number)"), {"name": one.name, "number": number}
-    )
+    db.execute(text("DELETE FROM sqlite_sequence WHERE name = :name").bindparams(name=one.name))
+    db.execute(text("INSERT INTO sqlite_sequence VALUES (:name, :number)").bindparams(name=one.name, number=number))
+
+
+def _sequence(column: Column[Any]) -> ColumnElement[str]:
+    return func.pg_get_serial_sequence(column.table.name, column.name)

@@ -81,7 +81,7 @@ class Store:
         with transaction(self._engine, writes=False) as db:
             return list(db.scalars(select(leases.c.connection).order_by(leases.c.connection)))
 
-    def copy_to(self, url: str, tell: moving.Tell = lambda _table, _done, _of: None) -> dict[str, moving.Held]:
+    def copy_to(self, url: str, tell: moving.Tell = lambda _table, _done, _of: None) -> dict[str, moving.Contents]:
         """Copies everything to another, empty database, as `moving.copy` tells. The caller holds the leases of all
         connections; the vault is copied sealed, for the same key."""
         return moving.copy(self._engine, url, tell)

@@ -40,8 +40,7 @@ def test_a_used_store_moves_to_postgresql_and_the_next_sync_has_nothing_to_do(
     before = known(used)
     result = used.run("migrate-store", "--to", url, "--to-password", f"file:{password}")
     assert result.exit_code == 0, result.output
-    assert f"url: {url}" in result.stdout
-    assert f"password: file:{password}" in result.stdout
+    assert f"store:\n  url: {url}\n  password: file:{password}\n  key: file:store-key\n" in result.stdout
     assert "not-asked-for" not in result.output
     assert (used.folder / "config.yaml").read_text() == config, "the config is the admin's"
     try:

@@ -1,4 +1,5 @@
-"""Makes `memory_world` importable; CONNECTOR_FUZZ is the budget of the random runs, about 20 seconds at 1."""
+"""Makes `memory_world` importable; CONNECTOR_FUZZ is the budget of the random runs, about 20 seconds at 1. The stores are SQLite
+files, with CONNECTOR_STORE=postgresql databases on a real server; a few runs are made on both in any case."""
 
 import os
 import sys
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, Phase, settings
 sys.path.insert(0, str(Path(__file__).parent))
 pytest.register_assert_rewrite("memory_world")
 
+from databases import KINDS, Databases, Files  # noqa: E402
 from memory_world import START, Clock  # noqa: E402
 
 from connector.store.store import Store  # noqa: E402
@@ -27,9 +29,19 @@ def clock() -> Clock:
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory, clock: Clock) -> Iterator[Store]:
-    """A real SQLite store; every run takes a connection of its own in it, which is as good as an empty store."""
-    store = Store.open(f"sqlite:///{tmp_path_factory.mktemp('store')}/connector.db", clock=clock)
+def databases(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Databases:
+    kind = os.environ.get("CONNECTOR_STORE", KINDS[0])
+    if kind not in KINDS:
+        pytest.exit(f"CONNECTOR_STORE is {' or '.join(KINDS)}, not {kind!r}")
+    if kind == "sqlite":
+        return Files(tmp_path_factory.mktemp("stores"))
+    return request.getfixturevalue("postgresql_server")
+
+
+@pytest.fixture(scope="session")
+def store(databases: Databases, clock: Clock) -> Iterator[Store]:
+    """A real store; every run takes a connection of its own in it, which is as good as an empty store."""
+    store = Store.open(databases.create(), clock=clock)
     yield store
     store.close()
 

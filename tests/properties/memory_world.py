@@ -1,7 +1,6 @@
 """Two systems in memory, the people who work in them, the real engine between them, and what must hold once it is quiet."""
 
 import itertools
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection
 from concurrent.futures import Executor, Future
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from databases import Databases
 from sqlalchemy import Connection, event
 
 from connector.adapters.base import FieldInfo
@@ -102,7 +102,9 @@ class Gateway:
         connection.info["changed"] = False
 
     def _executed(self, connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
-        if cursor.rowcount and not statement.startswith(("SELECT", "BEGIN", "PRAGMA")):
+        # SQLite counts the rows of a statement that returns them only when they are fetched, which is later.
+        changed = cursor.rowcount or "RETURNING" in statement
+        if changed and not statement.startswith(("SELECT", "BEGIN", "PRAGMA")):
             connection.info["changed"] = True
 
     def _commits(self, connection: Connection) -> None:
@@ -166,7 +168,7 @@ def crm_reformats(_object: str, fields: Fields) -> Fields:
     return {name: value.strip() if isinstance(value, str) else value for name, value in fields.items()}
 
 
-TWINS, MAKERS = itertools.count(), itertools.count()
+MAKERS = itertools.count()
 
 
 def token_maker() -> Callable[[], str]:
@@ -175,12 +177,10 @@ def token_maker() -> Callable[[], str]:
     return lambda: f"{maker:010d}{next(numbers):010d}"
 
 
-def copy_store(store: Store, path: Path) -> None:
-    """As a backup does it: the file as it stands between two transactions."""
-    source, target = store._engine.raw_connection(), sqlite3.connect(path)
-    source.driver_connection.backup(target)
-    target.close()
-    source.close()
+def copy_store(store: Store, databases: Databases) -> str:
+    """The URL of a copy, as it stands between two transactions."""
+    store._engine.dispose()
+    return databases.create(store._engine.url.render_as_string(hide_password=False))
 
 
 @dataclass
@@ -261,18 +261,17 @@ class Worlds:
             self.restart()
         return False
 
-    def twin(self, folder: Path) -> "Worlds":
+    def twin(self, databases: Databases) -> "Worlds":
         """The same worlds once more, with a copy of the store: what happens in one does not show in the other."""
-        path = folder / f"{next(TWINS)}.db"
-        copy_store(self.store, path)
+        url = copy_store(self.store, databases)
         other = copy(self)
         other.clock, other.platform, other.crm = deepcopy((self.clock, self.platform, self.crm))
-        other.open(path)
+        other.open(url)
         return other
 
-    def open(self, path: Path) -> None:
-        """Go on with the store in this file."""
-        self.store = Store.open(f"sqlite:///{path}", clock=self.clock, token=token_maker())
+    def open(self, url: str) -> None:
+        """Go on with the store that lies there."""
+        self.store = Store.open(url, clock=self.clock, token=token_maker())
         self.ledger = self.store.at(self.connection)
         self.restart()
 

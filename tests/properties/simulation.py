@@ -14,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from databases import Databases, Files
 from history import check_history
 from memory_world import LATE, START, Clock, Worlds, copy_store, token_maker
 from people import DEEDS, People
@@ -47,16 +48,16 @@ class Outcome:
 
 
 class Simulation:
-    def __init__(self, seed: int, folder: Path) -> None:
+    def __init__(self, seed: int, databases: Databases) -> None:
         self.rng = random.Random(seed)
         self.out = Outcome(seed)
-        self._folder = folder
+        self._databases = databases
         self._digest = hashlib.sha256()
         self.clock = Clock(START + timedelta(seconds=self.rng.randint(0, 86_400)))
         self.network = Network(self.rng, self._called)
         self._skew = self.rng.choice(SKEWS)
         self._token = token_maker()
-        store = self._opened(folder / f"{seed}.db")
+        store = self._opened(databases.create())
         self.worlds = Worlds(
             store,
             "sim",
@@ -75,13 +76,13 @@ class Simulation:
         self.people = People(self.worlds)
         self._hints: list[Ref] = []
         self._told = 0
-        self._backups: list[Path] = []
+        self._backups: list[str] = []
         self._busy = False
         self._last = self.clock()
         self.worlds.restart()
 
-    def _opened(self, path: Path) -> Store:
-        return Store.open(f"sqlite:///{path}", clock=self._connector_time, token=self._token)
+    def _opened(self, url: str) -> Store:
+        return Store.open(url, clock=self._connector_time, token=self._token)
 
     def _connector_time(self) -> Any:
         return self.clock() + self._skew
@@ -219,9 +220,7 @@ class Simulation:
 
     def _backup(self) -> None:
         self._note("backup")
-        path = self._folder / f"{self.out.seed}-backup-{len(self._backups)}.db"
-        copy_store(self.worlds.store, path)
-        self._backups.append(path)
+        self._backups.append(copy_store(self.worlds.store, self._databases))
 
     def _restored(self) -> None:
         """The store is lost; an older copy takes its place, which takes longer than a sent message may stay invisible."""
@@ -229,12 +228,10 @@ class Simulation:
             return
         self._note("restore")
         self.network.fault("older store restored")
-        path = self.rng.choice(self._backups)
+        backup = self.rng.choice(self._backups)
         self.clock.sleep(LATE.total_seconds() + 60)
         self.worlds.store.close()
-        fresh = self._folder / f"{self.out.seed}-restored-{self.out.steps}.db"
-        fresh.write_bytes(path.read_bytes())
-        self.worlds.store = self._opened(fresh)
+        self.worlds.store = self._opened(self._databases.create(backup))
         self.worlds.ledger = self.worlds.store.at(self.worlds.connection)
         self.worlds.restored = True
         self.worlds.restart()
@@ -252,9 +249,9 @@ class Simulation:
         self.people.agreed_now()
 
 
-def simulate(seed: int, steps: int, folder: Path) -> Outcome:
-    """One world of so many steps."""
-    simulation = Simulation(seed, folder)
+def simulate(seed: int, steps: int, databases: Databases) -> Outcome:
+    """One world of so many steps, whose store and backups lie in these databases."""
+    simulation = Simulation(seed, databases)
     try:
         simulation.run(steps)
     except Exception as error:  # whatever breaks is a finding; it is told with the seed that finds it again
@@ -267,5 +264,5 @@ def simulate(seed: int, steps: int, folder: Path) -> Outcome:
 
 
 if __name__ == "__main__":
-    found = simulate(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    found = simulate(int(sys.argv[1]), int(sys.argv[2]), Files(Path(sys.argv[3])))
     print(found.violation or found.trace)

@@ -3,18 +3,21 @@ never be. Ends with 1 on a violation; the same seed finds it again."""
 
 import argparse
 import hashlib
-import shutil
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "servers")]
 
+from databases import KINDS, Databases, Files
+from postgresql import running
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from simulation import EPISODE, Outcome, simulate
+from simulation import EPISODE, simulate
 
 SEEDS = 1_000_000
 """Worlds of one soak seed, so that two seeds share none."""
@@ -24,16 +27,18 @@ def main() -> int:
     given = argparse.ArgumentParser(description=__doc__)
     given.add_argument("--steps", type=int, default=10_000, help="things that happen, over all worlds")
     given.add_argument("--seed", type=int, default=1)
+    given.add_argument("--store", choices=KINDS, default=KINDS[0])
     options = given.parse_args()
     steps, trace = 0, hashlib.sha256()
     faults: Counter[str] = Counter()
     deeds: Counter[str] = Counter()
     violations: list[str] = []
     worlds = 0
-    with Progress(console=Console(stderr=True)) as progress:
+    with opened(options.store) as databases, Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task(f"seed {options.seed}", total=options.steps)
         while steps < options.steps:
-            outcome = one(options.seed * SEEDS + worlds, min(EPISODE, options.steps - steps))
+            outcome = simulate(options.seed * SEEDS + worlds, min(EPISODE, options.steps - steps), databases)
+            databases.clear()
             worlds += 1
             steps += outcome.steps
             faults += outcome.faults
@@ -46,14 +51,17 @@ def main() -> int:
     return 1 if violations else 0
 
 
-def one(seed: int, steps: int) -> Outcome:
-    """One world in a folder of its own, in memory where the machine has such a place: a soak need not survive a power cut."""
+@contextmanager
+def opened(kind: str) -> Iterator[Databases]:
+    """In memory where the machine has such a place: a soak need not survive a power cut."""
     memory = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(prefix="soak-", dir=memory if memory.is_dir() else None))
-    try:
-        return simulate(seed, steps, folder)
-    finally:
-        shutil.rmtree(folder)
+    with tempfile.TemporaryDirectory(prefix="soak-", dir=memory if memory.is_dir() else None) as name:
+        folder = Path(name)
+        if kind == "sqlite":
+            yield Files(folder)
+            return
+        with running(folder) as server:
+            yield server
 
 
 def show(

@@ -2,9 +2,9 @@
 
 import itertools
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
+from databases import Databases
 from history import check_history
 from memory_world import LATE, Clock, Worlds, copy_store
 from people import decide
@@ -122,14 +122,13 @@ def test_what_somebody_changes_beside_our_write_is_not_lost_when_its_answer_is(w
 
 
 @pytest.mark.parametrize("moment", ["before the reply", "when it was planned", "when its answer was lost"])
-def test_a_restored_store_sends_nothing_twice(moment: str, worlds: Worlds, tmp_path: Path) -> None:
+def test_a_restored_store_sends_nothing_twice(moment: str, worlds: Worlds, databases: Databases) -> None:
     customer(worlds, 1)
     worlds.quiet()
     (thread,) = worlds.live(Side.CRM, "Thread")
-    worlds = worlds.twin(tmp_path)
-    backup = tmp_path / "backup.db"
+    worlds = worlds.twin(databases)
     if moment == "before the reply":
-        copy_store(worlds.store, backup)
+        backup = copy_store(worlds.store, databases)
     worlds.crm.add("Outbound", {"Thread": thread.id, "Body": "it is on its way", "Status": "Queued"})
     if moment == "when it was planned":
         worlds.platform.fail("send", Fault.UNREACHABLE)
@@ -139,7 +138,7 @@ def test_a_restored_store_sends_nothing_twice(moment: str, worlds: Worlds, tmp_p
     worlds.crm.fail("upsert", *[Fault.UNREACHABLE] * 9)
     worlds.engine.sync()
     if moment != "before the reply":
-        copy_store(worlds.store, backup)
+        backup = copy_store(worlds.store, databases)
     worlds.clock.sleep(60)
     worlds.engine.sync()
     assert [one.text for one in worlds.platform.network_receives] == ["it is on its way"]

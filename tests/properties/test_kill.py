@@ -3,12 +3,13 @@
 import itertools
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from databases import Databases
 from memory_world import CRM_OBJECTS, MAPPING_FILE, Clock, Worlds
 from promises import check
 
@@ -20,8 +21,11 @@ from connector.store.store import Store
 from connector.sync.engine import Engine
 
 RUNS = itertools.count()
-STRIDE = max(1, round(20 / float(os.environ.get("CONNECTOR_FUZZ", "1"))))
+FUZZ = float(os.environ.get("CONNECTOR_FUZZ", "1"))
+STRIDE = max(1, round(20 / FUZZ))
 """Every twentieth effect in an ordinary run, every one with CONNECTOR_FUZZ=20."""
+HANDFUL = max(2, round(3 * FUZZ))
+"""Effects of a scenario that are tried on PostgreSQL in an ordinary run, which takes the scenarios ON_BOTH there."""
 SENT_AT = "2026-03-02T09:00:00Z"
 
 
@@ -128,6 +132,7 @@ SCENARIOS: dict[str, tuple[Callable[[Worlds], None], Callable[[Engine], Any]]] =
     "a changed mapping": (a_changed_mapping, approve_and_sync),
 }
 
+ON_BOTH = [*SCENARIOS] if FUZZ > 1 else ["first sync", "edits on both sides", "a reply in doubt", "a changed mapping"]
 
 DENSE = {"replies": 10}
 """Scenarios of which more effects are tried, because only one in three of them is a moment of danger."""
@@ -151,23 +156,42 @@ def end(worlds: Worlds) -> dict[str, list[object]]:
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_a_kill_at_any_effect_changes_nothing_in_the_end(name: str, store: Store, clock: Clock, tmp_path: Path) -> None:
+def test_a_kill_at_any_effect_changes_nothing_in_the_end(
+    name: str, store: Store, clock: Clock, databases: Databases
+) -> None:
+    stride = max(1, STRIDE // DENSE.get(name, 1))
+    killed(name, store, clock, databases, lambda effects: range(1, effects + 1, stride))
+
+
+@pytest.mark.parametrize("name", ON_BOTH)
+def test_a_kill_changes_nothing_in_the_end_on_postgresql(name: str, clock: Clock, postgresql_server: Databases) -> None:
+    """The same, at a handful of effects: what a transaction is must not depend on the database."""
+    store = Store.open(postgresql_server.create(), clock=clock)
+    spread = [(2 * n + 1) / (2 * HANDFUL) for n in range(HANDFUL)]
+    killed(name, store, clock, postgresql_server, lambda effects: sorted({1 + int(effects * one) for one in spread}))
+    store.close()
+
+
+def killed(
+    name: str, store: Store, clock: Clock, databases: Databases, moments: Callable[[int], Iterable[int]]
+) -> None:
+    """The scenario, and once more for each of the effects at which the process dies; `moments` picks them by their count."""
     happens, work = SCENARIOS[name]
     # What was sent shows only later: the next process cannot simply see it.
-    begun = begin(store, clock, late_writes=name in DENSE).twin(tmp_path)
+    begun = begin(store, clock, late_writes=name in DENSE).twin(databases)
     if name != "first sync":
         begun.quiet()
         begun.clock.sleep(60)
         happens(begun)
-    unbroken = begun.twin(tmp_path)
+    unbroken = begun.twin(databases)
     work(unbroken.engine)
     effects = unbroken.effects.count
     unbroken.quiet()
     check(unbroken)
     expected = end(unbroken)
     assert effects > 10, "this scenario does something"
-    for at in range(1, effects + 1, max(1, STRIDE // DENSE.get(name, 1))):
-        worlds = begun.twin(tmp_path)
+    for at in moments(effects):
+        worlds = begun.twin(databases)
         assert worlds.sync_killed(at, work)
         work(worlds.engine)
         worlds.quiet()

@@ -1,5 +1,5 @@
 """Customers, agents and CRM users at work in any order, with lost calls, kills and late commits in between: the promises
-hold once it is quiet. The real engine, outbox and SQLite store, over two systems in memory."""
+hold once it is quiet. The real engine, outbox and store, over two systems in memory."""
 
 import itertools
 from collections.abc import Callable

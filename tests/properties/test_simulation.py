@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from databases import Databases, Files
 from simulation import EPISODE, simulate
 
+SHORT = 250
+"""Steps of a world that is lived through several times."""
 WORLDS = max(4, round(8 * float(os.environ.get("CONNECTOR_FUZZ", "1"))))
 FOUND = [9, 14, 17, 19, 29, 40, 112]
 """Seeds that have found a fault once. What they do changes with every change of the deeds, so each fault has a test of its own
@@ -16,10 +19,17 @@ too; docs/guarantees.md lists them."""
 
 
 @pytest.mark.parametrize("seed", [*range(1, WORLDS + 1), *(seed for seed in FOUND if seed > WORLDS)])
-def test_nothing_is_lost_doubled_or_taken_back(seed: int, tmp_path: Path) -> None:
-    outcome = simulate(seed, EPISODE, tmp_path)
+def test_nothing_is_lost_doubled_or_taken_back(seed: int, databases: Databases) -> None:
+    outcome = simulate(seed, EPISODE, databases)
     assert outcome.violation is None
     assert outcome.faults.total() > 20, "the days were bad"
+
+
+def test_the_same_seed_leaves_the_same_trace_on_both_databases(tmp_path: Path, postgresql_server: Databases) -> None:
+    """What the connector does may not depend on how a database numbers and orders its rows."""
+    file, server = (simulate(19, SHORT, each) for each in (Files(tmp_path), postgresql_server))
+    assert file.faults["process killed"]
+    assert (server.violation, server.trace) == (None, file.trace)
 
 
 def test_the_same_seed_leaves_the_same_trace_in_any_process(tmp_path: Path) -> None:
@@ -29,7 +39,7 @@ def test_the_same_seed_leaves_the_same_trace_in_any_process(tmp_path: Path) -> N
         folder = tmp_path / number
         folder.mkdir()
         ran = subprocess.run(
-            [sys.executable, Path(__file__).with_name("simulation.py"), "5", "300", folder],
+            [sys.executable, Path(__file__).with_name("simulation.py"), "5", str(SHORT), folder],
             env={**os.environ, "PYTHONHASHSEED": number},
             capture_output=True,
             text=True,

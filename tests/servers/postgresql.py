@@ -28,6 +28,10 @@ class Server:
         self.run(f"CREATE DATABASE {name}" + (f" TEMPLATE {_name(template)}" if template else ""))
         return self.url.replace("/postgres?", f"/{name}?")
 
+    def cut(self, url: str) -> None:
+        """Ends all connections to this database, and waits until they are ended."""
+        self.run(f"SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = '{_name(url)}'")
+
     def clear(self) -> None:
         """Removes all that were created."""
         for name in self._names:
