@@ -87,17 +87,5 @@ class Metrics(Collector):
             if found.backfill:
                 past.add_metric((name,), found.backfill.part)
             rounds.add_metric((name,), worker.rounds)
-        yield from (
-            messages,
-            intents,
-            holds,
-            problems,
-            dirty,
-            balanced,
-            lag,
-            calls,
-            *api.values(),
-            success,
-            lost,
-            rounds,
-        )
+        yield from (messages, intents, holds, problems, dirty, balanced, lag, calls, *api.values(), success, lost)
+        yield from (past, rounds)
