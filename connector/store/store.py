@@ -1,13 +1,16 @@
 """The store: one database for all connections, and the ledger, which is the store as one connection sees it."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
+from tempfile import TemporaryDirectory
 from typing import Self
 
 from sqlalchemy import Engine, select
 
 from connector.errors import StoreError
+from connector.store.copying import copy_connection
 from connector.store.database import connect, migrate, transaction, upsert
 from connector.store.intents import Intents
 from connector.store.leasing import Leasing
@@ -64,6 +67,17 @@ class Store:
         """The store as this connection sees it; no other connection's rows can be read or written through it, only the sums
         that connections of one CRM account share."""
         return Ledger(self._engine, connection, self._clock, self._token)
+
+    @contextmanager
+    def rehearsal(self, connection: str, clock: Callable[[], datetime]) -> Iterator[Ledger]:
+        """A copy of a connection's rows to try a run on; it is gone with the end of the block. Raises StoreError."""
+        with TemporaryDirectory(prefix="connector-") as folder:
+            other = Store.open(f"sqlite:///{folder}/rehearsal.db", clock=clock, token=self._token)
+            try:
+                copy_connection(self._engine, connection, other._engine)
+                yield other.at(connection)
+            finally:
+                other.close()
 
     def vault_put(self, name: str, text: str) -> None:
         """Keeps a secret, encrypted, replacing the one before. Raises StoreError when the store has no key."""

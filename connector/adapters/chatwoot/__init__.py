@@ -53,6 +53,8 @@ CAPABILITIES = Capabilities(
     # `created_at` does not move with an edit.
     trusted_times=frozenset(),
     history="conversations",
+    # A conversation that moved has its messages read, a contact that changed is read in full.
+    page=1,
 )
 
 
@@ -145,6 +147,9 @@ class Chatwoot:
             except RemoteError as error:
                 results.append(error)
         return results
+
+    def cost(self, writes: Sequence[Write], *, removes: bool = False) -> int:
+        return len(writes) if removes else sum(map(self._writer.cost, writes))
 
     def hints(self, headers: Mapping[str, str], body: bytes) -> list[Hint]:
         webhook.verify(headers, body, self._webhook_secret, self._clock())
