@@ -182,11 +182,13 @@ class Probe(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """API calls of this process, and the system's own count of its allowance where it tells (None where not)."""
+    """API calls of this process, and the system's own count of its allowance where it tells (None where not). `kept` of the
+    calls asked for what is kept from then on, such as descriptions of objects: a process makes them once."""
 
     calls: int
     used: int | None = None
     allowance: int | None = None
+    kept: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,7 @@ def preview(engine: Engine, store: Store, now: datetime) -> Preview:
         # The marks may stand although nothing is approved: until then no run looks at them.
         ledger.redo_linked()
     real = dict(engine.adapters)
+    kept = {side: adapter.usage().kept for side, adapter in real.items()}
     engine.adapters.update({side: cast(Adapter, Noting(adapter, learned[side])) for side, adapter in real.items()})
     _read(engine, learned)
     try:
@@ -89,6 +90,8 @@ def preview(engine: Engine, store: Store, now: datetime) -> Preview:
     for _, entries in engine.batches():
         _add(found, entries, engine, seen)
     found.refusals += engine.withheld.refusals()
+    for side, adapter in real.items():
+        learned[side].start += adapter.usage().kept - kept[side]
     found.used = {side: adapter.usage().calls for side, adapter in real.items()}
     engine.adapters.update(real)
     found.forecast = rehearse(engine, store, learned, now)
@@ -120,9 +123,11 @@ def _read(engine: Engine, learned: Mapping[Side, Learned]) -> None:
 
 
 def _observed(engine: Engine, side: Side, stream: str) -> tuple[int, int]:
-    before = engine.adapters[side].usage().calls
+    """How many records had news, and the calls that every such read makes."""
+    before = engine.adapters[side].usage()
     news = engine.observe([(side, stream)], thorough=True)
-    return news, engine.adapters[side].usage().calls - before
+    after = engine.adapters[side].usage()
+    return news, (after.calls - after.kept) - (before.calls - before.kept)
 
 
 def _add(found: Preview, entries: Entries, engine: Engine, seen: set[str]) -> None:

@@ -156,7 +156,7 @@ class Chatwoot:
         return webhook.read(body, self._client.account)
 
     def usage(self) -> Usage:
-        return Usage(self._client.calls)
+        return Usage(self._client.calls, kept=sum(kind in MODELS for kind in map(Kind, self._described)))
 
     def allowance(self) -> Usage:
         return self.usage()

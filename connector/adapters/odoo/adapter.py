@@ -129,7 +129,7 @@ class Odoo(Mute):
         )
 
     def usage(self) -> Usage:
-        return Usage(self._session.calls)
+        return Usage(self._session.calls, kept=self._schema.asked)
 
     def allowance(self) -> Usage:
         return self.usage()
