@@ -74,9 +74,7 @@ def measure(full: bool) -> list[Measure]:
     # A second core is free only where one worker and its database leave it.
     return [
         Measure("messages a second, 1 worker", "1/s", one),
-        Measure(
-            "messages a second, 2 workers", "1/s", found[2][0], "1 worker", one, goal=1.7, wants="at least"
-        ),
+        Measure("messages a second, 2 workers", "1/s", found[2][0], "1 worker", one, goal=1.7, wants="at least"),
         Measure("messages a second, 4 workers", "1/s", found[4][0], "1 worker", one),
         *(
             Measure(f"cores in use by {workers} workers alone", "cores", used, "cores of this machine", cores)

@@ -345,11 +345,13 @@ def _shown(path: Path) -> str:
 def begins(history: str | timedelta | date, at: datetime) -> datetime | None:
     """Since when messages are taken (UTC, whole seconds) by a connection that is used for the first time at `at`; None: from
     the beginning."""
+    at = at.replace(microsecond=0)
     if isinstance(history, timedelta):
-        return (at - history).replace(microsecond=0)
+        # Further back than the calendar goes: everything.
+        return at - history if history < at - datetime.min.replace(tzinfo=UTC) else None
     if isinstance(history, date):
         return datetime.combine(history, datetime.min.time(), UTC)
-    return None if history == "all" else at.replace(microsecond=0)
+    return None if history == "all" else at
 
 
 def users_by_email(users: Sequence[User]) -> dict[str, str]:

@@ -31,6 +31,7 @@ from connector.errors import ConfigError, Problem
 from connector.mapping.source import Located, NotBoolean, Place, Strict, read, validate
 
 DURATION: Final = re.compile(r"(\d{1,6})(s|m|h|d)")
+DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 URL: Final = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 LOCAL: Final = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])([:/]|$)")
@@ -123,9 +124,7 @@ def _history(value: Any) -> Any:
         return value
     if isinstance(value, str):
         with suppress(ValueError):
-            return _duration(value)
-        with suppress(ValueError):
-            return date.fromisoformat(value)
+            return date.fromisoformat(value) if DATE.fullmatch(value) else _duration(value)
     raise ValueError("the history is all, none, a time back such as 30d, or a date such as 2026-01-31")
 
 

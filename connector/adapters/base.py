@@ -33,7 +33,8 @@ class Capabilities:
     longest time after the start of a write whose answer was lost until its record is certainly visible, or will never be.
     `trusted_times` are the kinds whose `changed_at` may decide the rule `newest`. `names_winners`: a record that was merged
     into another says into which; otherwise it is only gone, and its children tell where they are now. `history` names the
-    stream through which a slice of the past can be read (`Window.sent` with an end), "" where none can.
+    stream through which a slice of the past can be read (`Window.sent` with an end), "" where none can. `page` is how many
+    records of an object, just written, one more call of a read brings back.
     """
 
     streams: tuple[Stream, ...]
@@ -47,6 +48,7 @@ class Capabilities:
     trusted_times: frozenset[Kind] = frozenset()
     names_winners: bool = True
     history: str = ""
+    page: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,11 +182,13 @@ class Probe(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """API calls of this process, and the system's own count of its allowance where it tells (None where not)."""
+    """API calls of this process, and the system's own count of its allowance where it tells (None where not). `kept` of the
+    calls asked for what is kept from then on, such as descriptions of objects: a process makes them once."""
 
     calls: int
     used: int | None = None
     allowance: int | None = None
+    kept: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +248,9 @@ class Adapter(Protocol):
 
     def remove(self, writes: Sequence[Write]) -> list[Receipt | RemoteError]:
         """Delete the targets. A target that is already gone counts as done."""
+
+    def cost(self, writes: Sequence[Write], *, removes: bool = False) -> int:
+        """How many calls `upsert` (or `remove`) of these takes when none is refused, found out without making any."""
 
     def hints(self, headers: Mapping[str, str], body: bytes) -> list[Hint]:
         """The refs a webhook speaks of. Raises AuthError when the signature does not fit, Unreadable on a bad body."""

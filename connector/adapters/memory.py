@@ -93,6 +93,7 @@ class MemoryAdapter:
             lag=self.lag,
             trusted_times=self.trusted_times,
             history="changes" if self.side is Side.PLATFORM else "",
+            page=self.page_size,
         )
 
     @property
@@ -319,6 +320,9 @@ class MemoryAdapter:
         if record and record.latest.life is Life.LIVE:
             self.world.delete(write.target, by=self.user)
         return Receipt(write.target)
+
+    def cost(self, writes: Sequence[Write], *, removes: bool = False) -> int:
+        return 1 if writes else 0
 
     def hints(self, headers: Mapping[str, str], body: bytes) -> list[Hint]:
         given = {k.lower(): v for k, v in headers.items()}.get("x-memory-signature", "")

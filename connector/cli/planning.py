@@ -4,10 +4,13 @@ from typing import Annotated, Any
 
 import typer
 
-from connector.app import held_lease
+from connector.app import held_lease, now
 from connector.cli.shared import LEFT_OVER, Json, counted, holder, options, print_json, refusal_data, say, short, table
-from connector.model import Value
+from connector.cli.showing import budget_line
+from connector.model import Side, Value
+from connector.service.budget import Budget, budget_data
 from connector.service.planning import Preview, Write, preview
+from connector.service.spending import budget_of
 from connector.sync.placeholders import MARK
 
 
@@ -25,27 +28,29 @@ def plan(
     until it is approved. Ends with 1 when a guard would stop the sync or hold something back.
     """
     given = options(context)
-    shown: list[Preview] = []
+    shown: list[tuple[Preview, Budget]] = []
     with given.opened() as app:
         for plug in app.chosen(given.connection):
             with held_lease(plug.ledger, holder()), plug.join() as joined:
                 engine = joined.engine()
-                found = preview(engine)
-                shown.append(found)
+                found = preview(engine, plug.store, now())
+                joined.count()
+                budget = budget_of(plug, now())[0]
+                shown.append((found, budget))
                 if not as_json:
-                    _show(found, limit)
+                    _show(found, budget, limit)
                 if approve and not found.approved:
                     engine.approve()
                     found.approved = True
                     if not as_json:
                         say("The mapping is approved.", "bold")
     if as_json:
-        print_json([_as_json(found, limit) for found in shown])
-    if any(found.refusals for found in shown):
+        print_json([_as_json(found, budget, limit) for found, budget in shown])
+    if any(found.refusals for found, _ in shown):
         raise typer.Exit(LEFT_OVER)
 
 
-def _show(found: Preview, limit: int) -> None:
+def _show(found: Preview, budget: Budget, limit: int) -> None:
     say(f"connection {found.connection}", "bold")
     rows = [
         (write.kind, write.target or f"new {write.object} for {write.subject}", *line)
@@ -65,7 +70,12 @@ def _show(found: Preview, limit: int) -> None:
     table("held messages", ("reason", "messages"), found.held.most_common(limit or None))
     links, holds = counted(found.links, "link"), counted(len(found.holds), "hold")
     say(f"{counted(len(found.writes), 'write')}, {links} to existing records, {holds}.")
-    say(f"CRM calls: about {found.calls} to write this; reading it took {found.read_calls}.")
+    forecast, used = found.forecast, found.used
+    say(
+        f"A sync would now use about {forecast[Side.CRM]} calls to the CRM and {forecast[Side.PLATFORM]} to the platform; "
+        f"this plan took {used[Side.CRM]} and {used[Side.PLATFORM]}."
+    )
+    say(budget_line(budget))
     for refusal in found.refusals:
         say(f"A guard: {refusal}", "red")
         for example in refusal.examples:
@@ -88,7 +98,7 @@ def _after(value: Value) -> Value:
     return f"the record of {value[MARK]}" if isinstance(value, dict) and MARK in value else value
 
 
-def _as_json(found: Preview, limit: int) -> dict[str, Any]:
+def _as_json(found: Preview, budget: Budget, limit: int) -> dict[str, Any]:
     return {
         "connection": found.connection,
         "approved": found.approved,
@@ -98,6 +108,7 @@ def _as_json(found: Preview, limit: int) -> dict[str, Any]:
         "filtered": found.filtered,
         "held": found.held,
         "links": found.links,
-        "crm_calls": {"write": found.calls, "read": found.read_calls},
+        "calls": {side: {"forecast": found.forecast[side], "plan": found.used[side]} for side in Side},
+        "crm_budget": budget_data(budget),
         "refusals": [refusal_data(one) for one in found.refusals],
     }

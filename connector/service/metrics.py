@@ -87,18 +87,5 @@ class Metrics(Collector):
             if found.backfill:
                 past.add_metric((name,), found.backfill.part)
             rounds.add_metric((name,), one.rounds)
-        yield from (
-            messages,
-            intents,
-            holds,
-            problems,
-            dirty,
-            balanced,
-            lag,
-            calls,
-            *api.values(),
-            success,
-            lost,
-            past,
-            rounds,
-        )
+        yield from (messages, intents, holds, problems, dirty, balanced, lag, calls, *api.values(), success, lost)
+        yield from (past, rounds)

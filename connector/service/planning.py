@@ -1,15 +1,22 @@
-"""What would be written: the engine's own plan, laid out for people, and what it would cost in API calls."""
+"""What would be written: the engine's own plan, laid out for people, and what a sync would cost in API calls."""
 
-import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import cast
 
+from connector.adapters.base import Adapter
 from connector.errors import Refusal
 from connector.model import Action, Kind, Op, Ref, Side, State, Value
+from connector.service.rehearsing import Learned, Noting, rehearse
 from connector.store.entries import Entries, NewHold
+from connector.store.store import Store
 from connector.sync.engine import Engine
 from connector.sync.guards import check_pins
+
+QUICK = timedelta(minutes=1)
+"""Streams that are read as often cost little to read."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +44,9 @@ class Write:
 
 @dataclass
 class Preview:
-    """A whole plan. `calls` are the CRM calls that carrying it out would take, `read_calls` those that making it took;
-    `refusals` are the guards that would stop it or hold something back. `approved` says whether the mapping may be used already."""
+    """A whole plan. `used` are the calls to each side that making it took, `forecast` those that `connector sync` would make
+    next; `refusals` are the guards that would stop it or hold something back. `approved` says whether the mapping may be used
+    already."""
 
     connection: str
     approved: bool
@@ -47,8 +55,8 @@ class Preview:
     filtered: Counter[str] = field(default_factory=Counter)
     held: Counter[str] = field(default_factory=Counter)
     links: int = 0
-    calls: int = 0
-    read_calls: int = 0
+    used: Mapping[Side, int] = field(default_factory=dict)
+    forecast: Mapping[Side, int] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)
 
     @property
@@ -56,43 +64,70 @@ class Preview:
         return dict(Counter(f"{write.side} {write.op} {write.kind}" for write in self.writes))
 
 
-def preview(engine: Engine) -> Preview:
-    """Read both sides and plan everything that is new, journaling nothing. To be called under the ledger's lease.
+def preview(engine: Engine, store: Store, now: datetime) -> Preview:
+    """Read both sides and plan everything that is new, journaling nothing; then rehearse the sync to count its calls. To be
+    called under the ledger's lease, with adapters that were made for it.
 
     Works with a mapping that is not approved yet: then every linked record is planned anew. Raises Refusal when the
     credentials lead to another account, and RemoteError.
     """
     ledger, mapping = engine.ledger, engine.mapping
     pins = ledger.pins()
-    if pins is None:
-        engine.prepare()
-    else:
-        accounts = {side: adapter.check() for side, adapter in engine.adapters.items()}
-        check_pins(pins, accounts[Side.PLATFORM].id, accounts[Side.CRM].id, pins.mapping_digest)
-    approved = pins is None or pins.mapping_digest == mapping.digest
-    if not approved:
+    found = Preview(engine.name, pins is None or pins.mapping_digest == mapping.digest)
+    learned = _started(engine, approved=found.approved)
+    if not found.approved:
         # The marks may stand although nothing is approved: until then no run looks at them.
         ledger.redo_linked()
-    crm = engine.adapters[Side.CRM]
-    before = crm.usage().calls
-    engine.observe([(side, stream.name) for side, stream in engine.streams()])
-    found, seen = Preview(engine.name, approved), set[str]()
+    real = dict(engine.adapters)
+    kept = {side: adapter.usage().kept for side, adapter in real.items()}
+    engine.adapters.update({side: cast(Adapter, Noting(adapter, learned[side])) for side, adapter in real.items()})
+    _read(engine, learned)
     try:
         engine.guard()
     except Refusal as refusal:
         found.refusals.append(refusal)
+    seen = set[str]()
     for _, entries in engine.batches():
         _add(found, entries, engine, seen)
-    found.calls = crm_calls(found.writes, crm.capabilities.batch)
-    found.read_calls = crm.usage().calls - before
     found.refusals += engine.withheld.refusals()
+    for side, adapter in real.items():
+        learned[side].start += adapter.usage().kept - kept[side]
+    found.used = {side: adapter.usage().calls for side, adapter in real.items()}
+    engine.adapters.update(real)
+    found.forecast = rehearse(engine, store, learned, now)
     return found
 
 
-def crm_calls(writes: Iterable[Write], batch: int) -> int:
-    """How many calls the CRM writes take: `batch` rows of one kind to a call, each kind on its own. Pure."""
-    counts = Counter((write.kind, write.op) for write in writes if write.side is Side.CRM)
-    return sum(math.ceil(count / batch) for count in counts.values())
+def _started(engine: Engine, *, approved: bool) -> dict[Side, Learned]:
+    """What every run does first: looks at both accounts, and at some linked records."""
+    pins = engine.ledger.pins()
+    if approved:
+        accounts = engine.prepare()
+    else:
+        assert pins is not None
+        accounts = {side: adapter.check() for side, adapter in engine.adapters.items()}
+        check_pins(pins, accounts[Side.PLATFORM].id, accounts[Side.CRM].id, pins.mapping_digest)
+    before = {side: adapter.usage().calls for side, adapter in engine.adapters.items()}
+    return {side: Learned(accounts[side], before[side]) for side in Side}
+
+
+def _read(engine: Engine, learned: Mapping[Side, Learned]) -> None:
+    """Reads every stream as a sync does, and learns what a read without news costs. A first read, or one with news, tells
+    nothing of that, so the stream is read once more; slow streams look at the same records each time, news or not."""
+    for side, stream in engine.streams():
+        is_first = engine.ledger.cursor(side, stream.name).watermark is None
+        news, calls = _observed(engine, side, stream.name)
+        if is_first or (news and stream.every <= QUICK):
+            _, calls = _observed(engine, side, stream.name)
+        learned[side].quiet[stream.name] = calls
+
+
+def _observed(engine: Engine, side: Side, stream: str) -> tuple[int, int]:
+    """How many records had news, and the calls that every such read makes."""
+    before = engine.adapters[side].usage()
+    news = engine.observe([(side, stream)], thorough=True)
+    after = engine.adapters[side].usage()
+    return news, (after.calls - after.kept) - (before.calls - before.kept)
 
 
 def _add(found: Preview, entries: Entries, engine: Engine, seen: set[str]) -> None:

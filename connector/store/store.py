@@ -1,14 +1,17 @@
 """The store: one database for all connections, and the ledger, which is the store as one connection sees it."""
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
+from tempfile import TemporaryDirectory
 from typing import Self
 
 from sqlalchemy import Engine, select
 
 from connector.errors import StoreError
 from connector.store import moving
+from connector.store.copying import copy_connection
 from connector.store.database import connect, migrate, transaction, upsert
 from connector.store.intents import Intents
 from connector.store.leasing import Leasing
@@ -85,6 +88,17 @@ class Store:
         """Copies everything to another, empty database, as `moving.copy` tells. The caller holds the leases of all
         connections; the vault is copied sealed, for the same key."""
         return moving.copy(self._engine, url, tell)
+
+    @contextmanager
+    def rehearsal(self, connection: str, clock: Callable[[], datetime]) -> Iterator[Ledger]:
+        """A copy of a connection's rows to try a run on; it is gone with the end of the block. Raises StoreError."""
+        with TemporaryDirectory(prefix="connector-") as folder:
+            other = Store.open(f"sqlite:///{folder}/rehearsal.db", clock=clock, token=self._token)
+            try:
+                copy_connection(self._engine, connection, other._engine)
+                yield other.at(connection)
+            finally:
+                other.close()
 
     def vault_put(self, name: str, text: str) -> None:
         """Keeps a secret, encrypted, replacing the one before. Raises StoreError when the store has no key."""

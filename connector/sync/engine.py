@@ -136,8 +136,10 @@ class Engine:
 
     # -- observe
 
-    def observe(self, streams: Collection[tuple[Side, str]]) -> int:
-        """Pull these streams; facts and cursor are stored together, page by page. Answers how many records had news."""
+    def observe(self, streams: Collection[tuple[Side, str]], *, thorough: bool = False) -> int:
+        """Pull these streams; facts and cursor are stored together, page by page. Answers how many records had news. From a
+        `thorough` read on, all reads are."""
+        self._thorough |= thorough
         return sum(self._pull(side, stream) for side, stream in self.streams() if (side, stream.name) in streams)
 
     def streams(self) -> list[tuple[Side, Stream]]:

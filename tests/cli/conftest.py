@@ -106,6 +106,12 @@ def site(tmp_path, sandboxes):
 
 
 @pytest.fixture(scope="session")
+def site_maker():
+    """Makes sites of their own: a folder and the sandboxes."""
+    return site_in
+
+
+@pytest.fixture(scope="session")
 def used(tmp_path_factory, sandboxes):
     """The site that has synced the sandboxes; `first` is what its first sync reported. Tests leave it without open work."""
     site = site_in(tmp_path_factory.mktemp("used"), sandboxes)

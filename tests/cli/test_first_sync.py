@@ -22,7 +22,8 @@ def test_plan_shows_everything_and_writes_nothing(site):
     assert planned["approved"]
     assert planned["totals"]["crm upsert message"] > 100
     assert planned["totals"]["crm upsert message"] == sum(one["kind"] == "message" for one in planned["writes"])
-    assert planned["crm_calls"]["write"] <= 5
+    assert planned["crm_budget"]["allowance"] == 100_000
+    assert planned["crm_budget"]["left"] < planned["crm_budget"]["share"] == 50_000
     assert planned["refusals"] == []
     assert planned["filtered"] == {"private notes stay out": 6}
     shown = site.run("plan", "--limit", "3").stdout

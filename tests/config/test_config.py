@@ -1,17 +1,19 @@
 """The config file: what it gives, what it refuses, and that it never tells a secret."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
+from connector.app import begins as first_taken
 from connector.config import ClientCredentials, Config, JwtBearer, Secret, load_config, schema
 from connector.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 HIDDEN = "s3cr3t-value"
+NOW = datetime(2026, 3, 1, 9, tzinfo=UTC)
 
 GOOD = """\
 store:
@@ -67,6 +69,25 @@ def test_a_good_config_is_read_with_paths_relative_to_its_folder(write, tmp_path
     assert main.mapping == tmp_path / "mapping.yaml"
     assert main.crm_daily_share == 0.5
     assert config.schedule == {"changes": timedelta(minutes=1), "walk": timedelta(hours=2)}
+
+
+@pytest.mark.parametrize(
+    ("written", "begins"),
+    [
+        (None, None),
+        ("all", None),
+        ("none", NOW),
+        ("30d", NOW - timedelta(days=30)),
+        ("12h", NOW - timedelta(hours=12)),
+        ("999999d", None),
+        ("2025-12-31", datetime(2025, 12, 31, tzinfo=UTC)),
+        ("'2025-12-31'", datetime(2025, 12, 31, tzinfo=UTC)),
+    ],
+)
+def test_the_history_says_since_when_messages_are_taken(write, written, begins):
+    line = "" if written is None else f"\n    history: {written}"
+    main = load_config(write(**{"mapping: mapping.yaml": "mapping: mapping.yaml" + line})).connections["main"]
+    assert first_taken(main.history, NOW.replace(microsecond=5)) == begins
 
 
 def test_a_config_named_relative_to_where_we_are_gives_paths_that_last(write, tmp_path, monkeypatch):
@@ -151,6 +172,14 @@ REFUSED = [
         "a bad share",
         {"mapping: mapping.yaml": "mapping: mapping.yaml\n    crm_daily_share: 2"},
         "16: connections.main.crm_daily_share: input should be less than or equal to 1.",
+    ),
+    *(
+        (
+            f"a history of {wrong}",
+            {"mapping: mapping.yaml": f"mapping: mapping.yaml\n    history: {wrong}"},
+            "16: connections.main.history: the history is all, none, a time back such as 30d, or a date such as 2026-01-31",
+        )
+        for wrong in ("some", "30", "0d", "2026-02-30", "20260131", "2026-01-31T10:00:00Z")
     ),
     ("a bad connection name", {"  main:": "  Main Street:"}, "5: connections.Main Street: string should match pattern"),
     (

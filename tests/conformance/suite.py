@@ -717,6 +717,41 @@ class Conformance:
         assert told == world.adapter.usage()
         assert told.calls - before.calls == (0 if told.allowance is None else 1)
 
+    @pytest.mark.parametrize("count", [0, 1, 2, 7])
+    def test_the_cost_of_writes_is_foreseen(self, world: World, count: int) -> None:
+        people = [world.add_person(unique("Cost")) for _ in range(count)]
+        edits = [
+            Write(Kind.PERSON, world.names.object, {world.names.name: unique("Dear"), world.names.email: None}, person)
+            for person in people
+        ]
+        if edits:
+            # What is described once is kept.
+            world.adapter.upsert(edits[:1])
+        before = world.adapter.usage()
+        foreseen = world.adapter.cost(edits)
+        assert world.adapter.usage() == before, "nobody is asked"
+        if edits:
+            world.adapter.upsert(edits)
+        assert world.adapter.usage().calls - before.calls == foreseen
+
+    def test_the_cost_of_new_records_is_foreseen(self, world: World) -> None:
+        def new() -> list[Write]:
+            return [
+                Write(
+                    Kind.PERSON,
+                    world.names.object,
+                    {world.names.name: unique("New")},
+                    key=(world.names.key, unique("k")),
+                )
+                for _ in range(3)
+            ]
+
+        world.adapter.upsert(new())
+        writes = new()
+        foreseen, before = world.adapter.cost(writes), world.adapter.usage().calls
+        assert all(isinstance(one, Receipt) for one in world.adapter.upsert(writes))
+        assert world.adapter.usage().calls - before == foreseen
+
     def test_capabilities_hold_together(self, world: World) -> None:
         has = world.adapter.capabilities
         assert has.streams

@@ -30,6 +30,7 @@ WHOLE: dict[str, Any] = {
             },
             "mapping": "mapping.yaml",
             "crm_daily_share": 0.5,
+            "history": "30d",
         },
         "second": {
             "platform": {"type": "chatwoot", "url": "http://127.0.0.1:8801", "account": 2, "token": "env:FUZZ_KEY"},

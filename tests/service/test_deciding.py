@@ -14,7 +14,7 @@ from connector.mapping.load import load_mapping
 from connector.mapping.source import Place
 from connector.model import Action, Cursor, Decision, Kind, Op, Outcome, Ref, Side
 from connector.service.checking import pin_findings
-from connector.service.planning import Change, Write, changes_of, crm_calls
+from connector.service.planning import Change, changes_of
 from connector.service.status import stream_status
 from connector.service.turns import RETRY
 from connector.service.web import LATE, fresh
@@ -25,26 +25,6 @@ FULL = Path(__file__).parents[2] / "mappings" / "chatwoot-salesforce.yaml"
 NOW = datetime(2026, 3, 1, 9, tzinfo=UTC)
 PERSON = Ref("chatwoot", "person", "7")
 JET = Ref("salesforce", "Contact", "0035g0000000001AAA")
-
-
-def write(kind: Kind, op: Op = Op.UPSERT, side: Side = Side.CRM) -> Write:
-    return Write(side, op, kind, PERSON, None, "Contact", (), ())
-
-
-@pytest.mark.parametrize(
-    ("writes", "calls"),
-    [
-        ([], 0),
-        ([write(Kind.MESSAGE)], 1),
-        ([write(Kind.MESSAGE)] * 1000, 1),
-        ([write(Kind.MESSAGE)] * 1001, 2),
-        ([write(Kind.MESSAGE), write(Kind.PERSON)], 2),
-        ([write(Kind.MESSAGE), write(Kind.MESSAGE, Op.REMOVE)], 2),
-        ([write(Kind.PERSON, side=Side.PLATFORM)] * 5, 0),
-    ],
-)
-def test_the_forecast_counts_one_call_per_thousand_rows_of_a_kind(writes, calls):
-    assert crm_calls(writes, 1000) == calls
 
 
 def action(side: Side, fields: dict, *decisions: Decision) -> Action:

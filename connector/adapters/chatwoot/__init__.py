@@ -53,6 +53,8 @@ CAPABILITIES = Capabilities(
     # `created_at` does not move with an edit.
     trusted_times=frozenset(),
     history="conversations",
+    # A conversation that moved has its messages read, a contact that changed is read in full.
+    page=1,
 )
 
 
@@ -146,12 +148,15 @@ class Chatwoot:
                 results.append(error)
         return results
 
+    def cost(self, writes: Sequence[Write], *, removes: bool = False) -> int:
+        return len(writes) if removes else sum(map(self._writer.cost, writes))
+
     def hints(self, headers: Mapping[str, str], body: bytes) -> list[Hint]:
         webhook.verify(headers, body, self._webhook_secret, self._clock())
         return webhook.read(body, self._client.account)
 
     def usage(self) -> Usage:
-        return Usage(self._client.calls)
+        return Usage(self._client.calls, kept=sum(kind in MODELS for kind in map(Kind, self._described)))
 
     def allowance(self) -> Usage:
         return self.usage()

@@ -15,6 +15,8 @@ from connector.model import Fields, Kind, Receipt, Ref
 COLUMNS = {"name": "name", "email": "email", "phone": "phone_number", "identifier": "identifier", "blocked": "blocked"}
 MORE = {"company": "company_name", "city": "city", "country": "country"}
 ATTRIBUTE = "attributes."
+CALLED = ("status", "priority", "team", "assignee")
+"""Fields of a conversation that have a call of their own each."""
 
 
 class Writer:
@@ -104,6 +106,18 @@ class Writer:
         answer = self._client.put("POST", path, {"labels": list(tags or [])})
         with documented("labels"):
             return list(answer["payload"])
+
+    def cost(self, write: Write) -> int:
+        """Calls of one upsert: what `_person` and `_conversation` do, in their order. A contact is read with its labels."""
+        fields = dict(write.fields) | (dict([write.key]) if write.key else {})
+        tags = int("tags" in fields)
+        if write.kind is Kind.PERSON:
+            known = 2 if write.target and _names_in_parts(fields) else 0
+            looked_for = int(write.target is None and write.key is not None)
+            return known + looked_for + (1 if write.target is None or _contact_body(fields, "") else 2) + tags
+        teams = int(bool(fields.get("team")))
+        attributes = 2 if _attributes(fields) else 0
+        return attributes + sum(name in fields for name in CALLED) + teams + tags + 1
 
     def remove(self, write: Write) -> Receipt:
         """A contact with its conversations (administrators only), or a message, which Chatwoot then shows as deleted;
@@ -209,7 +223,7 @@ def _refuse_others(kind: Kind, fields: Fields, known: set[str]) -> None:
 def _conversation_calls(fields: Fields, reader: Reader) -> Iterator[tuple[str, dict[str, Any]]]:
     """The calls in the order in which they do not undo each other: opening makes an agent-role token's user the assignee,
     and a change of team may drop the assignee, so the assignee comes last (Chatwoot 4.15.1, `conversations_controller.rb`)."""
-    _refuse_others(Kind.CONVERSATION, fields, {"status", "priority", "team", "assignee", "tags"})
+    _refuse_others(Kind.CONVERSATION, fields, {*CALLED, "tags"})
     if "status" in fields:
         yield "toggle_status", {"status": fields["status"]}
     if "priority" in fields:

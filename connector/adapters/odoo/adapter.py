@@ -20,7 +20,7 @@ from connector.adapters.base import (
 )
 from connector.adapters.mute import Mute
 from connector.adapters.odoo.errors import SYSTEM
-from connector.adapters.odoo.reads import Reads
+from connector.adapters.odoo.reads import PAGE, Reads
 from connector.adapters.odoo.schema import Schema
 from connector.adapters.odoo.transport import READ_TIMEOUT, Client, Door, Name
 from connector.adapters.odoo.vanished import pull_gone
@@ -44,6 +44,7 @@ CAPABILITIES = Capabilities(
     lag=timedelta(seconds=READ_TIMEOUT + 20),
     trusted_times=frozenset((Kind.PERSON, Kind.CONVERSATION)),
     names_winners=False,
+    page=PAGE,
 )
 
 
@@ -116,6 +117,9 @@ class Odoo(Mute):
     def remove(self, writes: Sequence[Write]) -> list[Receipt | RemoteError]:
         return self._writes.remove(writes)
 
+    def cost(self, writes: Sequence[Write], *, removes: bool = False) -> int:
+        return self._writes.cost(writes, removes=removes)
+
     def hints(self, headers: Mapping[str, str], body: bytes) -> list[Hint]:
         raise Unreadable(
             SYSTEM,
@@ -125,7 +129,7 @@ class Odoo(Mute):
         )
 
     def usage(self) -> Usage:
-        return Usage(self._session.calls)
+        return Usage(self._session.calls, kept=self._schema.asked)
 
     def allowance(self) -> Usage:
         return self.usage()

@@ -64,6 +64,7 @@ class Schema:
     """`reads` names the paths (`user_id.name`) that are described besides a model's own fields."""
 
     def __init__(self, client: Client, reads: Mapping[str, ObjectRead], *, clock: Callable[[], datetime]) -> None:
+        self.asked = 0
         self._client = client
         self._reads = reads
         self._clock = clock
@@ -217,6 +218,7 @@ class Schema:
             known = self._known.get((model, what))
             if known is None or anew or self._clock() - known[0] > FRESH:
                 known = self._known[model, what] = (self._clock(), ask())
+                self.asked += 1
             return known[1]
 
 

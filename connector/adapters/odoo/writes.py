@@ -87,6 +87,24 @@ class Writes:
             raise fatal
         return told
 
+    def cost(self, writes: Sequence[Write], *, removes: bool) -> int:
+        """Calls that these rows take when none is refused and no tag is new."""
+        ways = [(lambda _write: True, self._unlink)] if removes else _ways(self)
+        turns = _turns([Row(place, write) for place, write in enumerate(writes)])
+        return sum(self._calls(way, rows) for turn in turns for way, rows in _by_way(turn, ways))
+
+    def _calls(self, way: Callable[[Rows], Results], rows: Rows) -> int:
+        if way == self._unlink:
+            return 2 * len({row.write.object for row in rows})
+        if way == self._messages:
+            return 2
+        if way == self._keyed:
+            return _loads(rows) + (len(rows) == 1)
+        many = [row for row in rows if way == self._updates and not self._has_tags(row.write)]
+        loaded = many if len(many) > 1 else []
+        rest = [row for row in rows if row not in loaded]
+        return _loads(loaded) + len(rest) + sum(bool(row.write.fields.get(DONE)) for row in rest)
+
     # -- chatter messages
 
     def _messages(self, rows: Rows) -> Results:
@@ -270,6 +288,11 @@ def _by_way(
     for row in rows:
         chosen.setdefault(next(at for at, (fits, _) in enumerate(ways) if fits(row.write)), []).append(row)
     return [(ways[at][1], group) for at, group in sorted(chosen.items())]
+
+
+def _loads(rows: Rows) -> int:
+    """Calls of `load` for these rows: one for each model and set of columns."""
+    return len({(row.write.object, *(name for name in row.write.fields if name != EXTERNAL_ID)) for row in rows})
 
 
 def _one_by_one(rows: Rows, call: Callable[[Row], Outcome]) -> Results:

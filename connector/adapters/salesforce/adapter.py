@@ -23,6 +23,7 @@ from connector.adapters.salesforce.client import Client, Record
 from connector.adapters.salesforce.ids import SYSTEM, id18
 from connector.adapters.salesforce.reads import Reads
 from connector.adapters.salesforce.schema import Schema
+from connector.adapters.salesforce.soql import PAGE
 from connector.adapters.salesforce.tokens import Auth, Tokens, Vault
 from connector.adapters.salesforce.writes import BATCH, Writes
 from connector.errors import AuthError, RemoteError, Unreadable
@@ -43,6 +44,7 @@ CAPABILITIES = Capabilities(
     webhooks=False,
     lag=timedelta(0),
     trusted_times=frozenset(Kind),
+    page=PAGE,
 )
 
 
@@ -116,6 +118,9 @@ class Salesforce(Mute):
 
     def remove(self, writes: Sequence[Write]) -> list[Receipt | RemoteError]:
         return self._writes.remove(writes)
+
+    def cost(self, writes: Sequence[Write], *, removes: bool = False) -> int:
+        return self._writes.cost(writes, removes=removes)
 
     def hints(self, headers: Mapping[str, str], body: bytes) -> list[Hint]:
         raise Unreadable(

@@ -64,6 +64,7 @@ class Client:
         self._version = api_version
         self._seen = threading.local()
         self._limit: tuple[int, int] | None = None
+        self.kept = 0
         self.base = f"/services/data/v{api_version}"
         self.retry = http.Retry(sleep)
         session.headers["Sforce-Call-Options"] = "client=connector"
@@ -143,7 +144,7 @@ class Client:
 
     def usage(self) -> Usage:
         used, allowance = self._limit or (None, None)
-        return Usage(self._session.calls, used, allowance)
+        return Usage(self._session.calls, used, allowance, self.kept)
 
     def allowance(self) -> Usage:
         """Asks for the limits. The resource needs a right that an integration user may lack (View Setup and Configuration);

@@ -103,6 +103,7 @@ class Schema:
             now = self._clock()
             if known and now - known.read_at <= FRESH:
                 return known.body
+            self._client.kept += 1
             headers = {"If-Modified-Since": known.modified} if known and known.modified else None
             try:
                 answer = self._client.get(f"sobjects/{named(object_)}/describe", headers)

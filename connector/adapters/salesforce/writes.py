@@ -146,6 +146,17 @@ class Writes:
         results |= {row.place: outcome for row, outcome in zip(good, done, strict=True)}
         return [results[row.place] for row in rows]
 
+    def cost(self, writes: Sequence[Write], *, removes: bool) -> int:
+        """Calls that these rows take at today's pace when none is refused."""
+        rows = [Row(place, write, How.DELETE if removes else _how(write)) for place, write in enumerate(writes)]
+        calls = 0
+        for turn in _turns(rows):
+            chunks = deque(_chunks(turn, self._pace.rows))
+            while chunks:
+                _bundle(chunks, self._pace.rows)
+                calls += 1
+        return calls
+
     def _fates(self, targets: Sequence[Ref]) -> Sequence[Observed | RemoteError]:
         try:
             return self._fetch(targets)
@@ -197,7 +208,7 @@ class _Run:
         again: list[Row] = []
         chunks = deque(_chunks(rows, self._pace.rows))
         while chunks:
-            bundle = self._bundle(chunks)
+            bundle = _bundle(chunks, self._pace.rows)
             try:
                 answers = (
                     [self._client.collection(bundle[0].sub)]
@@ -220,19 +231,6 @@ class _Run:
             elif not any(parts):
                 self._pace.grow()
         return again
-
-    def _bundle(self, chunks: deque[Chunk]) -> list[Chunk]:
-        bundle = [chunks.popleft()]
-        if bundle[0].literal:
-            return bundle
-        while (
-            chunks
-            and not chunks[0].literal
-            and len(bundle) < SUBREQUESTS
-            and len(_rows([*bundle, chunks[0]])) <= self._pace.rows
-        ):
-            bundle.append(chunks.popleft())
-        return bundle
 
     def _note(self, rows: Sequence[Row], error: RemoteError) -> list[Row]:
         """All these rows failed alike. Returns those that may be sent again without making a second record."""
@@ -372,6 +370,16 @@ def _chunks(rows: Sequence[Row], size: int) -> list[Chunk]:
         for group in groups.values()
         for start in range(0, len(group), length)
     ]
+
+
+def _bundle(chunks: deque[Chunk], most: int) -> list[Chunk]:
+    """Takes the chunks of the next call: up to `most` rows."""
+    bundle = [chunks.popleft()]
+    if bundle[0].literal:
+        return bundle
+    while chunks and not chunks[0].literal and len(bundle) < SUBREQUESTS and len(_rows([*bundle, chunks[0]])) <= most:
+        bundle.append(chunks.popleft())
+    return bundle
 
 
 def _rows(chunks: Iterable[Chunk]) -> list[Row]:
