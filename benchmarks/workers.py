@@ -22,9 +22,11 @@ from postgresql import running
 
 from benchmarks.measure import Measure
 from benchmarks.world import Crm, Platform, now
-from connector.adapters.base import Adapter
-from connector.app import App, Plug
+from connector.adapters.base import Adapter, Capabilities
+from connector.app import App, Plug, spare_the_collector
 from connector.cli.shared import holder
+from connector.model import Side
+from connector.service import logs
 from connector.service.crew import Member
 from connector.service.stopping import stop_signals
 
@@ -32,7 +34,7 @@ CONNECTIONS = 8
 PERSONS = 20
 SMALL, LARGE = 1_000, 10_000
 """Messages of each connection."""
-PATIENCE = 900.0
+PATIENCE = 180.0
 """Seconds until a run counts as stuck."""
 
 CONNECTION = """\
@@ -55,10 +57,16 @@ class Quiet(Plug):
     def crm(self, *_: object) -> Adapter:
         return Crm()
 
+    @property
+    def capabilities(self) -> dict[Side, Capabilities]:
+        return {Side.PLATFORM: Platform().capabilities, Side.CRM: Crm().capabilities}
+
 
 def work(config: Path, messages: int) -> None:
     """One worker, until it is told to stop."""
+    spare_the_collector()
     with App.open(config) as app:
+        logs.configure(app.config.log)
         plugs = [Quiet(**vars(plug), messages=messages) for plug in app.chosen(None)]
         member = Member(app, plugs, holder(), serves=False)
         with stop_signals(member.stop):
@@ -89,7 +97,7 @@ def rate(folder: Path, url: str, workers: int, messages: int) -> tuple[float, fl
     (folder / "secret").write_text("of the benchmark")
     mapping = ROOT / "mappings" / "chatwoot-odoo.yaml"
     connections = [CONNECTION.format(number=n, account=n + 1, mapping=mapping) for n in range(CONNECTIONS)]
-    head = f'store: {{url: "{url}", key: "file:secret"}}\nschedule: {{conversations: 1d, recheck: 1d, changes: 1d}}\n'
+    head = f'store: {{url: "{url}", key: "file:secret"}}\nschedule: {{changes: 1d}}\n'
     config.write_text(head + "connections:\n" + "".join(connections))
     with App.open(config) as app:
         ledgers = [plug.ledger for plug in app.plugs.values()]
