@@ -20,7 +20,9 @@ MESSAGES_GOAL = 3
 EDITS_GOAL = 5
 TICK_GOAL = 1
 HOUR = 3600
-TICKS = 6
+TURNS = 3
+"""Reads of Salesforce after which each object was read."""
+TICKS = 2 * TURNS
 PLATFORM, CRM, SELDOM = "conversations", "changes", "recheck"
 """The streams: the first two are due every minute, the third four times an hour."""
 
@@ -38,7 +40,8 @@ def measured(messages: int, people: int) -> list[Measure]:
         with town.engine() as engine:
             until_quiet(engine, CRM)
             town.crm("POST", "__control/time", {"offset_s": 0})
-            turn(engine, CRM)
+            for _ in range(TURNS):
+                turn(engine, CRM)
             seldom = spent(town, lambda: turn(engine, PLATFORM, CRM, SELDOM))
             ticks = [spent(town, lambda: turn(engine, PLATFORM, CRM)) for _ in range(TICKS)]
             written = new_messages(town, engine, messages, people)

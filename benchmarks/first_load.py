@@ -14,7 +14,7 @@ from benchmarks.sandboxes import pair
 DELAY = 0.15
 """Seconds: a call to a hosted CRM from another continent."""
 GOAL = 1.2
-EACH = 200
+EACH = 100
 """Messages of a conversation."""
 
 

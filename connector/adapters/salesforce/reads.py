@@ -116,13 +116,14 @@ class Reads:
             )
         since = stamp(window.since)
         floors = dict(json.loads(window.position(WAITING) or "[]"))
-        steps = [Step(name, min(floors.get(name, since), since)) for name in self._order]
-        patient = [step for step in steps if not self._is_prompt(step.object)]
+        steps = {name: Step(name, min(floors.get(name, since), since)) for name in self._order}
         if window.thorough or len(steps) <= SUBREQUESTS:
-            return Walk(tuple(steps))
+            return Walk(tuple(steps.values()))
+        # Who waited comes first.
+        patient = [name for name in dict.fromkeys((*floors, *steps)) if name in steps and not self._is_prompt(name)]
         turns = max(1, SUBREQUESTS - (len(steps) - len(patient)))
-        waiting = sorted(patient, key=lambda step: step.floor or "")[turns:]
-        return Walk(tuple(step for step in steps if step not in waiting), waiting=tuple(waiting))
+        waiting = tuple(steps.pop(name) for name in patient[turns:])
+        return Walk(tuple(steps.values()), waiting=waiting)
 
     def _is_prompt(self, object_: str) -> bool:
         read = self._order[object_]
