@@ -36,7 +36,7 @@ CHANGES = 100
 IDLE = 15
 BUSY = 7
 """Turns of which the fastest counts: the slower ones were disturbed by the rest of the machine."""
-THREAD = 50
+THREAD = 100
 """Messages of one conversation."""
 PIECE = 5_000
 """Links written to the store at once."""
