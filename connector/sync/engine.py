@@ -314,6 +314,7 @@ class Engine:
                 sends += sum(action.op is Op.SEND for action in entries.intents)
         self.withheld = Withheld(self._allowed, sends)
         if not tally.small:
+            # Not for every tick: a database counts its links one by one.
             judge(tally, self.ledger.active_links(), self.ledger.active_links(Kind.PERSON), self._allowed)
         self._tally = tally
 

@@ -78,6 +78,8 @@ class Simulation:
         self._told = 0
         self._backups: list[str] = []
         self._busy = False
+        self._many = self.rng.random() < 0.4
+        self._standing: list[Engine] = []
         self._last = self.clock()
         self.worlds.restart()
 
@@ -190,6 +192,8 @@ class Simulation:
 
     def _work(self, work: Any, *, turn: bool) -> None:
         """People may settle holds between two turns, not while the connector plans: the ledger refuses that."""
+        if self._many and self.rng.random() < 0.5:
+            self._another_worker()
         engine = self.worlds.engine
         self._busy = True
         try:
@@ -200,6 +204,16 @@ class Simulation:
             self.network.fault("turn cut short")
         finally:
             self._busy = False
+
+    def _another_worker(self) -> None:
+        """One of three workers on the same store takes the next turn. It remembers what it saw in turns of its own, and
+        nothing of the others'."""
+        self._note("another worker")
+        self.network.fault("another worker's turn")
+        if len(self._standing) < 2:
+            self._standing.append(self.worlds.new_engine())
+        at = self.rng.randrange(len(self._standing))
+        self.worlds.engine, self._standing[at] = self._standing[at], self.worlds.engine
 
     def _round(self, engine: Engine) -> None:
         engine.begin()
@@ -234,6 +248,7 @@ class Simulation:
         self.worlds.store = self._opened(self._databases.create(backup))
         self.worlds.ledger = self.worlds.store.at(self.worlds.connection)
         self.worlds.restored = True
+        self._standing.clear()
         self.worlds.restart()
         self.people.forgotten()
 

@@ -7,6 +7,7 @@ from connector.model import HoldType, Kind, Side, Snapshot, State
 from connector.store.database import CHUNK
 from connector.store.entries import ConversationStats, Entries, NewHold, NewLink
 from connector.store.rows import order_key
+from connector.store.store import Store
 
 
 def test_facts_answers_those_that_are_known(ledger, make):
@@ -23,6 +24,23 @@ def test_more_refs_than_a_statement_takes_are_read_in_pieces(ledger, make):
     assert len(ledger.facts(refs)) == CHUNK + 5
     assert len(ledger.known(refs)) == CHUNK + 5
     assert ledger.open_intents(refs) == ledger.links_of(refs) == ledger.open_holds(refs) == []
+
+
+@pytest.mark.parametrize("id_", ["1'2", '1"2', "1,2", "1\\u00002", "ключ", "🚲", "1:2", "null", "[]"])
+def test_a_ref_is_found_whatever_signs_its_id_is_made_of(ledger, make, id_):
+    fact = make.message(id_)
+    ledger.record([fact, make.message("2")])
+    assert list(ledger.facts([fact.ref])) == [fact.ref]
+
+
+def test_a_ref_with_a_nul_is_found_where_the_database_can_hold_it(new_url, make, clock):
+    store = Store.open(new_url("sqlite"), clock=clock)
+    ledger = store.at("main")
+    one, other = make.message("1\x002"), make.message("1")
+    ledger.record([one, other])
+    assert list(ledger.facts([one.ref])) == [one.ref]
+    assert ledger.known([one.ref, other.ref]) == {one.ref, other.ref}
+    store.close()
 
 
 def test_dirty_facts_come_oldest_first_whatever_their_ids(ledger, make, clock):
