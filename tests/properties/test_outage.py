@@ -9,7 +9,7 @@ import pytest
 from memory_world import Clock, Worlds
 from postgresql import Server
 from promises import check
-from test_kill import SCENARIOS, begin, end
+from scenarios import SCENARIOS, begin, end
 
 from connector.errors import StoreError
 from connector.store.store import Store
