@@ -25,6 +25,9 @@ REMOVE_SHARE = 0.05
 UNLINK_SHARE = 0.05
 CHANGE_SHARE = 0.30
 BLANK_SHARE = 0.10
+COUNTED = frozenset(("message_count", "first_message_at", "last_message_at", "last_direction"))
+"""What the connector counts of a conversation moves with every message that comes in. A thousand older ones that a backfill
+brings are no accident, and must not keep live traffic waiting for a person."""
 CANARIES = 5
 """Linked records that are looked at before anything is written: enough that people do not delete them all by chance, few enough
 for one call."""
@@ -64,7 +67,7 @@ class Tally:
         return max(map(len, (self.removes, self.unlinks, self.blanks, *self.examples.values()))) <= HANDFUL
 
     def _decided(self, action: Action, decision: Decision) -> None:
-        if decision.rule == FIRST:
+        if decision.rule == FIRST or decision.field.partition("~")[2] in COUNTED:
             return
         name = f"{action.kind} {decision.field}"
         self.changes[name] += 1

@@ -19,8 +19,8 @@ def remove(n):
     return Action(f"r{n}", Op.REMOVE, Side.CRM, Kind.MESSAGE, "Task", {}, ref(n), ref(n), Ref("crm", "Task", str(n)))
 
 
-def change(n, value="b", rule="changed", target=True, kind=Kind.PERSON):
-    decision = Decision("City~city", Outcome.TO_CRM, rule, "told", value)
+def change(n, value="b", rule="changed", target=True, kind=Kind.PERSON, field="City~city"):
+    decision = Decision(field, Outcome.TO_CRM, rule, "told", value)
     where = Ref("crm", "Contact", str(n)) if target else None
     return Action(
         f"c{n}", Op.UPSERT, Side.CRM, kind, "Contact", {"City": value}, ref(n), ref(n), where, decisions=(decision,)
@@ -87,8 +87,9 @@ def test_a_guard_that_is_allowed_lets_the_run_pass(code, make, links, limit):
         lambda n: change(n, target=False),
         lambda n: change(n, rule=FIRST),
         lambda n: change(n, kind=Kind.REPLY),
+        lambda n: change(n, kind=Kind.CONVERSATION, field="Message_Count__c~message_count"),
     ],
-    ids=["new records", "first contacts", "outcomes of replies"],
+    ids=["new records", "first contacts", "outcomes of replies", "counts of messages"],
 )
 def test_ordinary_growth_never_trips_a_guard(make):
     judge(tally(make, 500), 10, 10)
