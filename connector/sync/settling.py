@@ -84,7 +84,10 @@ def no_read_back(snapshots: Sequence[Mapping[Side, Snapshot]]) -> tuple[Snapshot
     show is ours, and it shows the second one's company. It confirms nothing of the first one's, to whom it is a change.
     """
     waiting = [some[Side.CRM] for some in snapshots if Side.CRM in some and some[Side.CRM].unread]
-    return tuple(Snapshot(one.link, one.side, {name: one.fields[name] for name in one.unread}) for one in waiting)
+    return tuple(
+        Snapshot(one.link, one.side, {name: one.fields[name] for name in one.unread if name in one.fields})
+        for one in waiting
+    )
 
 
 def _sent(landed: Landed, mapping: Compiled, facts: Mapping[Ref, Fact]) -> Settlement:

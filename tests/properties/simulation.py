@@ -107,6 +107,8 @@ class Simulation:
 
     def _step(self) -> None:
         self.network.odds = self.rng.choice([0.0, 0.03, 0.15])
+        if self._many and self.rng.random() < 0.2:
+            self._another_worker()
         draw = self.rng.random()
         if draw < 0.7:
             self._deed()
@@ -192,8 +194,6 @@ class Simulation:
 
     def _work(self, work: Any, *, turn: bool) -> None:
         """People may settle holds between two turns, not while the connector plans: the ledger refuses that."""
-        if self._many and self.rng.random() < 0.5:
-            self._another_worker()
         engine = self.worlds.engine
         self._busy = True
         try:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from connector.model import Action, Intent, IntentState, Kind, Life, Link, Op, Receipt, Ref, Side, State
+from connector.model import Action, Intent, IntentState, Kind, Life, Link, Op, Receipt, Ref, Side, Snapshot, State
 from connector.sync.placeholders import placeholder
-from connector.sync.settling import Landed, settlement
+from connector.sync.settling import Landed, no_read_back, settlement
 
 PERSON, CONTACT = Ref("platform", "person", "p1"), Ref("crm", "Contact", "c1")
 TALK, MESSAGE = Ref("platform", "conversation", "t1"), Ref("platform", "message", "m1")
@@ -89,3 +89,13 @@ def test_a_removed_task_is_gone_and_its_message_erased(rows):
     done = settle(rows, landed(Op.REMOVE, Side.CRM, Kind.MESSAGE, message, {}, Receipt(task), task))
     assert done.states[message][0] is State.ERASED
     assert [(fact.ref, fact.life) for fact in done.facts] == [(task, Life.GONE)]
+
+
+def test_a_write_for_one_persona_takes_from_the_others_what_waits_to_be_read_back():
+    waiting = {
+        Side.CRM: Snapshot(
+            1, Side.CRM, {"Company~company": "Acme", "City~city": "Delft"}, ("Company~company", "Name~name")
+        )
+    }
+    read = {Side.CRM: Snapshot(2, Side.CRM, {"City~city": "Delft"})}
+    assert no_read_back([waiting, read, {}]) == (Snapshot(1, Side.CRM, {"Company~company": "Acme"}),)
