@@ -1,3 +1,3 @@
 """Two-way sync between a social media management platform and a CRM."""
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 import structlog
 from starlette.concurrency import run_in_threadpool
 
+from connector.adapters.base import Adapter
 from connector.app import LeaseTaken, Plug, held_lease, now
 from connector.model import Hint, Ref, Side
 from connector.service.stopping import Stopped
@@ -40,6 +41,7 @@ class Looker:
         self._every = every
         self._wake = wake
         self._mouth = plug.store.at(plug.name)
+        self._ear: Adapter | None = None
         self._turns: Turns | None = None
         self._one = threading.Lock()
 
@@ -50,7 +52,8 @@ class Looker:
 
     def hints(self, headers: Mapping[str, str], body: bytes) -> list[Hint]:
         """What a webhook names. Raises RemoteError."""
-        return self._ready().joined.platform.hints(headers, body)
+        assert self._ear, "a process that does not listen is asked about a webhook"
+        return self._ear.hints(headers, body)
 
     async def look_at(self, refs: Sequence[Ref]) -> bool:
         """A webhook says: look at these. False when too many are waiting already."""
@@ -61,6 +64,7 @@ class Looker:
 
     def listen(self, since: datetime) -> None:
         """This process takes webhooks from now on."""
+        self._ear = self.plug.platform()
         if self.plug.config.platform.webhook_secret:
             self._mouth.listen(since)
 
@@ -87,8 +91,9 @@ class Looker:
             self._one.release()
 
     def close(self) -> None:
-        if self._turns:
-            self._turns.close()
+        for one in (self._turns, self._ear):
+            if one:
+                one.close()
 
     def _ready(self) -> Turns:
         if self._turns is None:

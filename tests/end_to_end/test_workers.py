@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psycopg
 import pytest
 from faulty import Call, Fault
 from postgresql import Server
@@ -113,6 +114,13 @@ class Company:
         self.store.close()
 
 
+def drop_connections(url: str) -> None:
+    """What a restart of the database does to everybody who is connected."""
+    with psycopg.connect(url, autocommit=True) as db:
+        others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        db.execute(others)
+
+
 def quiet(ledger: Ledger, since: datetime) -> bool:
     journal = [intent for page in ledger.all_intents() for intent, _ in page]
     last = max([since, *(one.ended_at for one in journal if one.ended_at)])
@@ -194,3 +202,14 @@ def test_workers_that_are_killed_and_added_end_where_one_worker_ends(company: Co
     company.workers.stop()
     for office in company.offices:
         assert office.broken_promises() == []
+
+
+def test_a_worker_goes_on_after_its_database_was_gone(company: Company) -> None:
+    shop, _ = company.offices
+    company.workers.start()
+    company.until_quiet()
+    drop_connections(company.url)
+    conversation = shop.customer("Noa Visser", shop.phone(), "Is anybody there?")
+    eventually(lambda: shop.timeline(conversation), company.workers.logs)
+    company.until_quiet()
+    company.workers.stop()
