@@ -75,6 +75,13 @@ def test_a_connection_that_another_process_works_on_ends_with_3(site):
     store.close()
 
 
+def test_a_worker_on_a_store_in_a_file_is_told_what_to_do(site):
+    result = site.run("worker")
+    assert result.exit_code == 3
+    assert "connector migrate-store" in messages(result)
+    assert "connector run" in messages(result)
+
+
 def test_a_newer_store_ends_with_3(site):
     site.run("status")
     with sqlite3.connect(site.folder / "connector.db") as db:
