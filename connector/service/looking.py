@@ -115,7 +115,8 @@ class Looker:
         return {stream for stream, every in self._every.items() if stream not in reads or reads[stream] + every <= at}
 
     def _come_back(self, turns: Turns, report: Report | None) -> None:
-        """When a stream is due again, or a write that waits; after trouble a little later, so that it is not made worse."""
+        """When a stream is due again, or a write that waits; soon in any case, because a person may have asked for something
+        (settled a hold, allowed a write, wants a backfill). After trouble a little later, so that it is not made worse."""
         if report is None or report.trouble:
             self.plug.ledger.come_back(now() + RETRY, resting=True)
             return
@@ -125,4 +126,4 @@ class Looker:
         reads = self.plug.ledger.reads()
         times = [reads[stream] + every for stream, every in self._every.items() if stream in reads]
         waiting = turns.engine().next_due()
-        self.plug.ledger.come_back(min([*times, *([waiting] if waiting else [])], default=now()))
+        self.plug.ledger.come_back(min([*times, *([waiting] if waiting else []), now() + RETRY]))
