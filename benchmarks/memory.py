@@ -9,7 +9,7 @@ import sys
 from benchmarks.measure import Measure
 from benchmarks.world import ROOT
 
-SIZES = (10_000, 50_000)
+SIZES = (5_000, 25_000)
 FULL_SIZES = (100_000, 1_000_000)
 MB = 1024
 """Kilobytes, the unit of /proc (proc(5))."""
