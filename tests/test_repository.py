@@ -344,7 +344,7 @@ def defined() -> set[str]:
     found: set[str] = set()
     for name in MODULES:
         for node in ast.walk(tree(name)):
-            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 found.add(node.name)
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found.add(node.value)
