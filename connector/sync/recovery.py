@@ -21,7 +21,7 @@ def fate_of_update(fields: dict[str, object], before: Fact | None, now: Observed
     if now.life is not Life.LIVE:
         return Fate.OVERTAKEN
     shown = {name: now.fields[name] for name in fields if name in now.fields}
-    if all(value == fields[name] for name, value in shown.items()) and shown:
+    if all(_kept(fields[name]) == _kept(value) for name, value in shown.items()) and shown:
         return Fate.LANDED
     old = {name: before.fields.get(name) for name in shown} if before else {}
     if shown == old:
@@ -29,3 +29,12 @@ def fate_of_update(fields: dict[str, object], before: Fact | None, now: Observed
     # The last writer is us, though it may have been an earlier write of ours, as the system reformatted it. Nobody wrote
     # after us, so sending again harms nobody.
     return Fate.NEVER_SENT if now.ours and shown else Fate.OVERTAKEN
+
+
+def _kept(value: object) -> object:
+    """A value as every system keeps it: Salesforce takes the spaces off both ends of a text, and an empty one is none.
+
+    Two actors: our update lands trimmed, and its answer is lost; before it is repeated a person takes back on the platform what
+    it told. Held for never written, it would be decided anew as if the CRM still showed the value before.
+    """
+    return (value.strip() or None) if isinstance(value, str) else value

@@ -32,12 +32,14 @@ CASES = [
     ("somebody wrote the field after us", {"P": "b"}, {"P": "a"}, {"P": "c"}, {}, Fate.OVERTAKEN),
     (
         "our own version shows another value, nobody wrote after us",
-        {"P": "b "},
+        {"P": "+31 6"},
         {"P": "a"},
-        {"P": "b"},
+        {"P": "0031-6"},
         {"ours": True},
         Fate.NEVER_SENT,
     ),
+    ("what we sent stands there without the spaces around it", {"P": "b "}, {"P": "a"}, {"P": "b"}, {}, Fate.LANDED),
+    ("the empty text we sent is shown as none", {"P": ""}, {"P": "a"}, {"P": None}, {}, Fate.LANDED),
     (
         "a person wrote one of two fields",
         {"P": "b", "C": "y"},
