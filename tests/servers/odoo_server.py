@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -264,12 +264,14 @@ def _free_port() -> int:
 
 
 def _wait_until_it_answers(odoo: Odoo, process: subprocess.Popen[bytes], log: Path) -> None:
+    """A server that dies is noticed at once, so the pause between two looks is a wait for its end."""
     end = time.monotonic() + START
     while time.monotonic() < end and process.poll() is None:
         try:
             odoo.told_version()
         except requests.RequestException:
-            time.sleep(0.1)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.1)
         else:
             return
     raise RuntimeError(f"Odoo did not start:\n{log.read_text()[-3000:]}")
