@@ -31,8 +31,6 @@ PAGES = 2
 thousand rows), and live traffic waits for less than a minute."""
 QUICK = timedelta(minutes=1)
 """A piece takes about that long: streams that are read as often are read before every piece, slower ones when they are due."""
-ROUNDS = 20
-"""Rounds in a row without a read, for records that wait for one another; the rest is left to the next turn."""
 RETRY = timedelta(seconds=30)
 """Until a running connector tries a piece again that failed."""
 
@@ -197,8 +195,7 @@ def _begin_earlier(ledger: Ledger, covered: Period) -> None:
 def work(engine: Engine) -> Report:
     """Writes until nothing is left to write. Raises the error that cut it short."""
     report = Report()
-    while report.rounds < ROUNDS and engine.round([], report):
-        continue
+    engine.write_on(report)
     if report.trouble:
         raise report.trouble[0]
     return report

@@ -25,8 +25,6 @@ RETRY = timedelta(seconds=30)
 """Until a connection that could not start, is out of its allowance, or met trouble is looked at again."""
 USERS = timedelta(hours=24)
 """How long the CRM's users are trusted: a new colleague can be assigned a day later at the latest."""
-ROUNDS = 20
-"""Rounds in a row without a read, for records that wait for one another; the schedule goes on after that."""
 
 log = structlog.get_logger("connector.turns")
 
@@ -107,8 +105,8 @@ class Turns:
             moved = not due.streams
             for stream in sorted(due.streams):
                 moved |= bool(engine.round([stream], report))
-            while moved and report.rounds < ROUNDS and not report.trouble:
-                moved = bool(engine.round([], report))
+            if moved:
+                engine.write_on(report)
         finally:
             self.rounds += report.rounds
             note(self.plug, self.joined.count)

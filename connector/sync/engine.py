@@ -44,6 +44,8 @@ PATIENCE = timedelta(minutes=3)
 still be under way in any CRM we know (Odoo: two and a half minutes)."""
 ALLOWED_ONCE = "allowed once"
 """Where the store remembers the guards that a person has allowed for the next turn of a running connector."""
+TURN = 20
+"""Rounds of one turn at most; what is left then waits for the next turn."""
 ROUNDS = 50
 """Of one `sync`. Quiet takes three or four; a run that never gets there is told of and ends."""
 
@@ -380,6 +382,11 @@ class Engine:
         report.written += sum(sent.done.values())
         report.failed += sent.failed
         return set(sent.done)
+
+    def write_on(self, report: Report) -> None:
+        """Rounds without a read until nothing is left to write, for records that wait for one another."""
+        while report.rounds < TURN and not report.trouble and self.round([], report):
+            continue
 
     def _crm_read(self) -> bool:
         """Whether the CRM was read to its end at least once; until then nothing is written.

@@ -30,8 +30,6 @@ from connector.sync.report import Report
 
 EPISODE = 800
 """Steps of one world: long enough for a history, short enough that its lists stay small."""
-ROUNDS = 20
-"""Of one turn, as in the daemon."""
 SKEWS = [timedelta(0), timedelta(0), timedelta(minutes=3), timedelta(minutes=-3)]
 
 
@@ -220,8 +218,8 @@ class Simulation:
         streams = [(side, stream.name) for side, stream in engine.streams() if self.rng.random() < 0.7]
         report = Report()
         moved = bool(engine.round(streams, report)) or not streams
-        while moved and report.rounds < ROUNDS and not report.trouble:
-            moved = bool(engine.round([], report))
+        if moved:
+            engine.write_on(report)
 
     def _dies(self) -> None:
         self._note("death")
