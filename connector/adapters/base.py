@@ -126,7 +126,8 @@ class Window:
 
     `sent`: only messages sent in this period are wanted. What was sent before its start may be left out, with conversations and
     people who have nothing else. With an end it asks for a slice of the past, `since` is None, and what is shown are the
-    messages sent in it, whenever their conversations moved, and the conversations and people of those."""
+    messages sent in it, whenever their conversations moved and though they change meanwhile (the next window is another slice),
+    and the conversations and people of those."""
 
     since: datetime | None = None
     resume: str | None = None

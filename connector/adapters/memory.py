@@ -118,7 +118,8 @@ class MemoryAdapter:
         messages and what they hang on, whenever that was stamped.
 
         The end is fixed when the window is opened. A record that changes while we page gets a later stamp: it drops out
-        of this window and stands in the next one, so no page can shift under us.
+        of this window and stands in the next one, so no page can shift under us. A slice of the past has no next one:
+        it goes by the time when a record was made.
         """
         if stream != "changes":
             raise ValueError(f"{self.system} has no stream {stream!r}")
@@ -136,7 +137,9 @@ class MemoryAdapter:
         past = None if window.sent.end is None else self._with_ancestors(window.sent)
         for record in self.world.records.values():
             version = record.seen_at(self.world.clock())
-            if version is None or version.changed_at > until or (since and version.changed_at < since):
+            if version is None or (since and version.changed_at < since):
+                continue
+            if past is None and version.changed_at > until:
                 continue
             if since is None and not self.world.objects[record.ref.object].initial:
                 continue
@@ -144,7 +147,8 @@ class MemoryAdapter:
                 continue
             if version.life is not Life.LIVE and (since is None or not self.deletes_visible):
                 continue
-            key = [record.kind.rank, version.changed_at.isoformat(), str(record.ref)]
+            at = version.changed_at if past is None else record.history[0].changed_at
+            key = [record.kind.rank, at.isoformat(), str(record.ref)]
             if last is None or key > last:
                 rows.append((key, self._observed(record, version)))
         rows.sort(key=lambda row: row[0])

@@ -9,7 +9,6 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 
 import psycopg
 import structlog
@@ -33,8 +32,6 @@ LOOKS = 8
 running thread is what they share, and another process is what helps."""
 EVERY_SECOND = "* * * * * *"
 """When the connections that are due are put into the queue, by one of the workers."""
-DEAD = timedelta(seconds=30)
-"""Without a sign of life a worker is dead: three of Procrastinate's heartbeats, which come every ten seconds."""
 LOOK, SCHEDULE = "look", ":schedule"
 """The two tasks. A connection's tasks have its name for a queue and a lock, and no connection begins with a colon."""
 
@@ -137,7 +134,7 @@ class Member:
                 for name in await asyncio.to_thread(self._store.due, list(self._lookers)):
                     await self._put(name)
             except (ConnectorException, StoreError) as error:
-                log.error("nothing was scheduled", error=type(error).__name__)
+                log.error("nothing was scheduled", error=type(error).__name__, why=str(error))
 
         return queue
 
@@ -151,16 +148,16 @@ class Member:
             return
 
     async def _bury(self) -> None:
-        """Take the tasks of dead workers out of the queue, where they hold their connection's lock.
+        """Take out of the queue what nobody works on any more: it holds its connection's lock.
 
         Two actors: a worker dies in a look; meanwhile the connection is due once more, and its next task waits behind the dead
         one. Tried again, the dead task would stand beside the waiting one, which the queue does not allow
-        (Procrastinate #1446); nothing is lost with it, so it just goes.
+        (Procrastinate #1446); nothing is lost with it, so it just goes. Or the worker lives, and its database was away in the
+        moment when the task ended: the queue believes for ever that it is still at it.
         """
-        for job in await self._queue.job_manager.get_stalled_jobs(seconds_since_heartbeat=DEAD.total_seconds()):
-            log.warning("a worker died", task=job.task_name, connection=job.lock)
-            if job.id is not None:
-                await self._queue.job_manager.finish_job_by_id_async(job.id, Status.FAILED, delete_job=True)
+        for id_, connection in (await asyncio.to_thread(self._store.dead_tasks)).items():
+            log.warning("a task was left behind", connection=connection)
+            await self._queue.job_manager.finish_job_by_id_async(id_, Status.FAILED, delete_job=True)
 
     def _wake(self, connection: str) -> None:
         """From any thread. Should it fail, the schedule finds the connection a second later."""

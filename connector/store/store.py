@@ -17,7 +17,7 @@ from connector.store.intents import Intents
 from connector.store.leasing import Leasing
 from connector.store.listing import Listing
 from connector.store.observing import Observing
-from connector.store.queueing import prepare_queue
+from connector.store.queueing import dead_tasks, prepare_queue
 from connector.store.reading import Reading
 from connector.store.schema import leases, vault
 from connector.store.sharing import Sharing
@@ -78,6 +78,10 @@ class Store:
     def queue(self) -> str:
         """How to connect to the task queue, which is made where there is none. Raises StoreError where the store is SQLite."""
         return prepare_queue(self._engine)
+
+    def dead_tasks(self) -> dict[int, str | None]:
+        """Tasks in the queue that nobody works on any more, each with its connection."""
+        return dead_tasks(self._engine, self._clock())
 
     def worked_on(self) -> list[str]:
         """Every connection whose lease was ever taken in this store."""

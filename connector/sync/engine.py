@@ -93,6 +93,7 @@ class Engine:
         self._landing = Landing(ledger, mapping)
         failures = Failures(ledger, self._landing, mapping, clock, fetch)
         self._doubts = Doubts(ledger, self.adapters, self._landing, failures, clock, fetch)
+        self._unheard = self._telling()
         self._outbox = Outbox(ledger, self.adapters, mapping, self._landing, failures, clock, progress, hands)
 
     # -- before anything: are these the accounts and the mapping that somebody looked at?
@@ -147,6 +148,12 @@ class Engine:
     def streams(self) -> list[tuple[Side, Stream]]:
         return [(side, stream) for side in Side for stream in self.adapters[side].capabilities.streams]
 
+    def _telling(self) -> set[tuple[Side, str]]:
+        """The streams that show messages we have sent."""
+        told = self.adapters[Side.PLATFORM].capabilities
+        names = [told.history] if told.history else [one.name for one in told.streams]
+        return {(Side.PLATFORM, name) for name in names}
+
     def look_at(self, refs: Sequence[Ref], side: Side) -> int:
         """Fetch records that a hint, a link or a plan asked for, and fold them like any page."""
         if not refs:
@@ -175,6 +182,8 @@ class Engine:
                 news += sum(fact.dirty for fact in facts)
                 self._progress(f"read {adapter.system}", len(page.observed))
         self.ledger.solved(f"reading {adapter.system} {stream.name}")
+        self._unheard.discard((side, stream.name))
+        self._outbox.heard = not self._unheard
         # A window that was broken off is read to its end as it was begun; what became visible behind its place meanwhile is
         # in the next one.
         return news + self._pull(side, stream) if resumed else news
@@ -360,11 +369,12 @@ class Engine:
     # -- runs
 
     def round(self, streams: Collection[tuple[Side, str]], report: Report) -> set[Side]:
-        """One turn of the seven steps over these streams. Answers the sides that were written to."""
+        """One turn of the seven steps over these streams, and those that have to be read before the first reply leaves.
+        Answers the sides that were written to."""
         report.rounds += 1
         self._redone = self._landing.redone = False
         self._doubts.recover()
-        for stream in streams:
+        for stream in [*sorted(self._unheard - set(streams)), *streams]:
             try:
                 report.news += self.observe([stream])
             except RemoteError as error:

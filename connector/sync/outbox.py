@@ -24,12 +24,16 @@ from connector.sync.withheld import OLD
 PARENT_WAIT = timedelta(minutes=5)
 """Until a child is tried again whose parent is not written yet; the parent's arrival wakes it at once, so this only covers
 one that never comes."""
+HEARING_WAIT = timedelta(seconds=30)
+"""Until a reply is tried again because the platform could not be read; a connector in trouble looks again as often."""
 
 Rows: TypeAlias = list[tuple[Intent, Fields]]
 """What one call carries: intents with the ids of their parents filled in."""
 
 
 class Outbox:
+    """`heard`: the platform was read to its end since this process began; until then no reply leaves."""
+
     def __init__(
         self,
         ledger: Ledger,
@@ -49,6 +53,7 @@ class Outbox:
         self._clock = clock
         self._progress = progress
         self._hands = hands
+        self.heard = False
 
     def drain(self, meanwhile: Callable[[], None] = lambda: None) -> Drained:
         """Send everything that is due, parents before children, in batches across conversations.
@@ -187,6 +192,11 @@ class Outbox:
             # Two actors: the platform cannot be reached for days; a colleague has long called the customer. Whether this still
             # goes out is asked like of any old reply.
             self._landing.anew([intent], "it has waited too long to be sent unasked; decided anew")
+            return
+        if not self.heard:
+            # Two actors: we send it, and the store is lost; restored from a backup it knows neither of the reply nor of its
+            # message, until the platform shows that.
+            self._ledger.requeue([intent.id], self._clock() + HEARING_WAIT, "waits until the platform is read")
             return
         self._ledger.mark_sending([intent.id], self._clock())
         there = self._ledger.carrier(action.target, intent.token) if action.target else None

@@ -287,8 +287,16 @@ class Conformance:
 
     # ---- the past ----
 
-    def past(self, world: World, sent: Period, *, pages: int | None = None, known: Sight | None = None) -> Sight:
-        """Reads a slice to its end as a backfill does, stopping and going on after so many pages."""
+    def past(
+        self,
+        world: World,
+        sent: Period,
+        *,
+        pages: int | None = None,
+        known: Sight | None = None,
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> Sight:
+        """Reads a slice to its end as a backfill does, stopping and going on after so many pages, when other things happen."""
         stream = world.adapter.capabilities.history
         if not stream:
             pytest.skip("this system has no history to read")
@@ -309,6 +317,7 @@ class Conformance:
                     break
             if resume is None:
                 return sight
+            meanwhile()
         raise AssertionError("the slice does not come to an end")
 
     def test_a_slice_of_the_past_shows_exactly_the_messages_sent_in_it(self, world: World) -> None:
@@ -348,6 +357,18 @@ class Conformance:
         stopped, whole = self.past(world, month, pages=pages), self.past(world, month)
         assert said <= whole.known.keys()
         assert stopped.known.keys() == whole.known.keys()
+
+    def test_what_moves_while_a_slice_is_read_is_shown_all_the_same(self, world: World) -> None:
+        june = datetime(2025, 6, 1, tzinfo=UTC)
+        said = [world.say(june + timedelta(hours=n)) for n in range(4)]
+
+        def move() -> None:
+            world.tick()
+            for message in said:
+                world.say(datetime.now(UTC), among=message)
+
+        sight = self.past(world, Period(june, june + timedelta(days=30)), pages=1, meanwhile=move)
+        assert set(said) <= sight.known.keys()
 
     def test_slices_after_one_another_show_each_message_once(self, world: World) -> None:
         sept = datetime(2025, 9, 1, tzinfo=UTC)

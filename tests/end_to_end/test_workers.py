@@ -22,6 +22,7 @@ from switched import Story, Switched, is_send, is_write, opened
 
 from connector.model import OPEN_INTENTS
 from connector.store.database import connect, transaction
+from connector.store.queueing import SCHEMA
 from connector.store.schema import leases
 from connector.store.store import Ledger, Store
 
@@ -213,3 +214,32 @@ def test_a_worker_goes_on_after_its_database_was_gone(company: Company) -> None:
     eventually(lambda: shop.timeline(conversation), company.workers.logs)
     company.until_quiet()
     company.workers.stop()
+
+
+def test_a_task_whose_end_could_not_be_noted_holds_nobody_up(company: Company) -> None:
+    """The queue believes that a worker, which lives, is still at it."""
+    shop, _ = company.offices
+    company.workers.start()
+    company.until_quiet()
+    eventually(lambda: leave_a_task_behind(company.url, "shop"), company.workers.logs)
+    conversation = shop.customer("Noa Visser", shop.phone(), "Is anybody there?")
+    eventually(lambda: shop.timeline(conversation), company.workers.logs)
+    company.workers.stop()
+
+
+def leave_a_task_behind(url: str, connection: str) -> bool:
+    """False while another task of the connection is under way: the queue allows one."""
+    with psycopg.connect(url, options=f"-c search_path={SCHEMA}") as db:
+        try:
+            (job,) = db.execute(
+                "INSERT INTO procrastinate_jobs (queue_name, task_name, lock, status, worker_id)"
+                " SELECT %s, 'look', %s, 'doing', max(id) FROM procrastinate_workers RETURNING id",
+                [connection, connection],
+            ).fetchone() or (None,)
+        except psycopg.errors.UniqueViolation:
+            return False
+        begun = (
+            "INSERT INTO procrastinate_events (job_id, type, at) VALUES (%s, 'started', now() - interval '1 minute')"
+        )
+        db.execute(begun, [job])
+    return True

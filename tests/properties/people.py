@@ -6,6 +6,7 @@ Every deed takes numbers and values that somebody else has drawn; a record is pi
 import itertools
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -13,9 +14,11 @@ from typing import Any
 from memory_world import LATE, Worlds
 from promises import same
 
+from connector.errors import ConnectorError
 from connector.mapping.lenses import is_blank
 from connector.mapping.model import Blank, Rule
 from connector.model import Hold, HoldType, Kind, Ref, Side, Value
+from connector.service import backfilling
 from connector.service.settling import settle
 
 EMAILS = ["ann@x.example", "bob@x.example"]
@@ -198,6 +201,18 @@ class People:
         }[hold.type]
         decide(self.worlds, hold, answers[m % len(answers)])
 
+    def past_is_asked_for(self, days: int, oldest_first: bool) -> None:
+        """Refused while something else is being brought in."""
+        with suppress(ConnectorError):
+            since = self.worlds.clock() - timedelta(days=days)
+            backfilling.ask(self.worlds.ledger, since, None, oldest_first=oldest_first)
+
+    def past_is_paused(self, paused: bool) -> None:
+        backfilling.pause(self.worlds.ledger, paused=paused)
+
+    def past_is_given_up(self) -> None:
+        backfilling.stop(self.worlds.ledger)
+
     # ---- what has to be true of what they typed
 
     def agreed_now(self) -> None:
@@ -258,5 +273,8 @@ DEEDS: dict[str, dict[str, Sequence[Any]]] = {
     "contact_is_deleted": {"n": N},
     "record_is_deleted": {"n": N, "object_": ["Task", "Task", "Thread", "Outbound", "Identity"]},
     "hold_is_settled": {"n": N, "m": N},
+    "past_is_asked_for": {"days": [30, 60, 120], "oldest_first": [False, True]},
+    "past_is_paused": {"paused": [False, True]},
+    "past_is_given_up": {},
 }  # fmt: skip
 """Every deed with what may be drawn for it."""

@@ -2,14 +2,17 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from datetime import datetime
 
 from memory_world import CRM_OBJECTS, Worlds
 
 from connector.mapping.compiled import FieldRule
 from connector.mapping.lenses import is_blank
 from connector.mapping.model import Blank, Direction, Rule
-from connector.model import Fact, HoldType, IntentState, Kind, Life, Link, Op, Ref, Side, State, Value
+from connector.model import Fact, Fields, HoldType, IntentState, Kind, Life, Link, Op, Period, Ref, Side, State, Value
+from connector.service import backfilling
 from connector.sync import audit
+from connector.sync.loading import load_history
 
 
 def check(worlds: Worlds) -> None:
@@ -23,15 +26,23 @@ def check(worlds: Worlds) -> None:
 
 
 def every_message_is_in_exactly_one_state(worlds: Worlds) -> None:
-    facts = worlds.facts()
+    facts, history = worlds.facts(), load_history(worlds.ledger)
+    brought = backfilling.standing(worlds.ledger)
+    if brought and brought.done:
+        assert history.holds(brought.asked.since), "a backfill that ended left a gap"
     for ref, record in worlds.platform.records.items():
         # One that vanished before anybody looked was never there for us.
-        if ref.object == "message" and (ref in facts or record.latest.life is Life.LIVE):
+        wanted = record.latest.life is Life.LIVE and sent_in(history, record.latest.fields)
+        if ref.object == "message" and (ref in facts or wanted):
             assert ref in facts, f"{ref} was never seen"
             assert facts[ref].state not in (None, State.OPEN), f"{ref} is {facts[ref].state}"
             assert facts[ref].reason is not None, f"{ref} is {facts[ref].state}, and nobody knows why"
     account = worlds.ledger.account()
     assert sum(account.states.values()) == worlds.ledger.seen()
+
+
+def sent_in(history: Period, fields: Fields) -> bool:
+    return "sent_at" in fields and history.holds(datetime.fromisoformat(fields["sent_at"]))
 
 
 def synced_messages_have_one_record_with_their_text(worlds: Worlds) -> None:

@@ -23,9 +23,11 @@ from wire import Network
 
 from connector.errors import RemoteError
 from connector.model import Ref, Side
+from connector.service import backfilling
 from connector.store.store import Store
 from connector.sync.engine import Engine
 from connector.sync.guards import GUARDS
+from connector.sync.history import HISTORY
 from connector.sync.report import Report
 
 EPISODE = 800
@@ -94,6 +96,8 @@ class Simulation:
         what is broken."""
         try:
             self.people.new_customer_writes("Ann", "ann@x.example", None, [], "hello", timedelta(0))
+            if self.rng.random() < 0.4:
+                self._months_pass()
             while self.out.steps < steps:
                 self._step()
             self._rest()
@@ -102,6 +106,15 @@ class Simulation:
             self.out.trace = self._digest.hexdigest()
             self.worlds.store.close()
         return self.out
+
+    def _months_pass(self) -> None:
+        """People were at work for long before there was a connector; it takes the last weeks of that, or nothing."""
+        self.network.fault("world with a past")
+        for _ in range(self.rng.randint(10, 40)):
+            self._deed(self.rng.choice(["somebody_writes", "known_customer_opens_a_conversation", *sorted(DEEDS)]))
+            self._pass(timedelta(days=self.rng.randint(0, 6)))
+        begins = self.clock() - timedelta(days=self.rng.choice([0, 20]))
+        self.worlds.ledger.remember(HISTORY, begins.isoformat())
 
     def _step(self) -> None:
         self.network.odds = self.rng.choice([0.0, 0.03, 0.15])
@@ -138,8 +151,8 @@ class Simulation:
             self.network.fault("people work during a call")
             self._deed()
 
-    def _deed(self) -> None:
-        name = self.rng.choice(sorted(DEEDS))
+    def _deed(self, name: str | None = None) -> None:
+        name = name or self.rng.choice(sorted(DEEDS))
         if self._busy and name == "hold_is_settled":
             return
         drawn = {key: self.rng.choice(values) for key, values in DEEDS[name].items()}
@@ -183,8 +196,14 @@ class Simulation:
             self._work(lambda engine: engine.look_at(list(dict.fromkeys(hints)), Side.PLATFORM), turn=True)
 
     def _turn(self) -> None:
+        """What is due, and a piece of the past where somebody has asked for it."""
         self._note("turn")
         self._work(lambda engine: None, turn=True)
+        self._work(self._piece, turn=False)
+
+    def _piece(self, engine: Engine) -> None:
+        if backfilling.piece(engine, self._connector_time):
+            self.network.fault("piece of the past")
 
     def _syncs(self) -> None:
         self._note("sync")
@@ -226,7 +245,7 @@ class Simulation:
         self.network.fault("process killed")
 
         def work(engine: Engine) -> None:
-            self._work(lambda _: engine.sync(), turn=False)
+            self._work(self.rng.choice([Engine.sync, self._piece]), turn=False)
 
         self.worlds.sync_killed(self.rng.randint(1, 60), work)
 
@@ -254,6 +273,8 @@ class Simulation:
         """Faults and people rest, the connector works until it is quiet, and the histories are judged."""
         self._note("rest")
         self.network.odds = 0.0
+        while backfilling.is_due(self.worlds.ledger):
+            self._piece(self.worlds.engine)
         self.worlds.quiet()
         check(self.worlds)
         every_written_value_was_typed(self.worlds, self.people.typed)

@@ -103,3 +103,23 @@ def test_what_comes_late_in_a_period_that_is_in_still_arrives(store: Store, cloc
     worlds.quiet()
     assert "stuck" in texts(worlds)
     assert "ancient" not in texts(worlds)
+
+
+def test_what_is_edited_while_its_period_is_brought_in_arrives(store: Store, clock: Clock) -> None:
+    """A message that nobody has read yet is edited between two pages: it moves out of the slice, and is too old for the live read."""
+    worlds = begin(store, clock)
+    worlds.page_size = 1
+    worlds.restart()
+    backfilling.ask(worlds.ledger, clock() - timedelta(days=100), None, oldest_first=False)
+    backfilling.piece(worlds.engine, clock)
+    clock.sleep(3600)
+    for ref in worlds.live(Side.PLATFORM, "message").keys() - worlds.facts().keys():
+        worlds.platform.person_edits(ref, {"text": f"edited {ref.id}"})
+    clock.sleep(3600)
+    while backfilling.is_due(worlds.ledger):
+        worlds.engine.sync()
+        clock.sleep(3600)
+        backfilling.piece(worlds.engine, clock)
+    worlds.quiet()
+    check(worlds)
+    assert len(texts(worlds)) == 1 + 2 * MONTHS

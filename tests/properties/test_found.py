@@ -258,3 +258,31 @@ def test_two_personas_that_bring_different_values_at_once_end_with_the_same(stor
     check(worlds)
     company = worlds.fields(contact)["Company"]
     assert [worlds.fields(one)["company"] for one in (first, second)] == [company, company]
+
+
+@pytest.mark.parametrize("platform", ["is not due", "cannot be read"])
+def test_a_restored_store_sends_nothing_before_the_platform_was_read(
+    platform: str, worlds: Worlds, databases: Databases
+) -> None:
+    """The daemon reads the CRM first, which asks for the reply that has left; only the platform shows that it has."""
+    customer(worlds, 1)
+    worlds.quiet()
+    (thread,) = worlds.live(Side.CRM, "Thread")
+    worlds = worlds.twin(databases)
+    backup = copy_store(worlds.store, databases)
+    worlds.crm.add("Outbound", {"Thread": thread.id, "Body": "it is on its way", "Status": "Queued"})
+    worlds.crm.fail("upsert", *[Fault.UNREACHABLE] * 99)
+    worlds.engine.sync()
+    worlds.crm._faults.clear()
+    assert len(worlds.platform.network_receives) == 1
+    worlds.store.close()
+    worlds.clock.sleep(LATE.total_seconds() + 60)
+    worlds.open(backup)
+    worlds.restored = True
+    if platform == "cannot be read":
+        worlds.platform.fail("pull", Fault.UNREACHABLE)
+    worlds.engine.begin()
+    worlds.engine.round([(Side.CRM, "changes")], Report())
+    worlds.quiet()
+    assert [one.text for one in worlds.platform.network_receives] == ["it is on its way"]
+    check(worlds)
