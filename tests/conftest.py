@@ -4,7 +4,7 @@ elsewhere every run draws new ones. The database of failing examples is kept by 
 And the real servers: prepared once outside the repository, a fresh database for each module that asks for one; where none
 can be had its tests are skipped with the reason, and the last line of the run says how many ran.
 
-And the workers: all tests together run in two of them, each with servers of its own, and a file's tests in one.
+And the workers: all tests together run in three of them, each with servers of its own, and a file's tests in one.
 """
 
 import os
@@ -107,8 +107,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two: each has an Odoo and a PostgreSQL beside it. None for a part that is named, which runs in this process."""
-    return 0 if config.args_source is pytest.Config.ArgsSource.ARGS else 2
+    """Three: each has an Odoo and a PostgreSQL beside it, and some tests wait more than they work, so that two leave two cores
+    idle at times. None for a part that is named, which runs in this process."""
+    return 0 if config.args_source is pytest.Config.ArgsSource.ARGS else 3
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from connector.errors import ConnectorError
 from connector.mapping.compiled import Compiled
-from connector.model import OPEN_INTENTS, Action, Fact, Hold, HoldType, Intent, Kind, Ref, State, stamp
+from connector.model import OPEN_INTENTS, Action, Fact, Hold, HoldType, Intent, IntentState, Kind, Ref, State, stamp
 from connector.store.entries import Entries
 from connector.sync.placeholders import parents
 from connector.sync.replies import DROP, outcome
@@ -106,8 +106,13 @@ def _identity(hold: Hold, choice: str, why: str, around: Around, closed: list[tu
 
 
 def _waiting(hold: Hold, around: Around) -> list[int]:
-    """What was to be written below a record that will never be made would wait for it for ever."""
-    return [one.id for one in around.below if any(ref == hold.subject for _, ref in parents(one.action.fields))]
+    """What was to be written below a record that will never be made would wait for it for ever.
+
+    Two actors: a message is written below the contact, and the answer is lost; a person deletes the contact, and decides that
+    there shall be none. The record of the message stands there, so what became of that write is found out first.
+    """
+    still = [one for one in around.below if one.state not in (IntentState.SENDING, IntentState.IN_DOUBT)]
+    return [one.id for one in still if any(ref == hold.subject for _, ref in parents(one.action.fields))]
 
 
 def _refused(hold: Hold, choice: str, why: str, around: Around, closed: list[tuple[int, str, str, str]]) -> Entries:
@@ -119,10 +124,12 @@ def _refused(hold: Hold, choice: str, why: str, around: Around, closed: list[tup
         # Decided anew with what both sides show now: what was refused may name a record that is gone.
         given_up = [(id_, f"{why} (tried anew)") for id_ in mine]
         return Entries(closed_holds=closed, states=states, redo=[hold.subject], dropped=given_up)
-    states = _accounts(hold, State.FILTERED, why)
+    states, waiting = _accounts(hold, State.FILTERED, why), list[int]()
     if mine and around.intent and around.intent.action.target is None:
+        # Not so with an update: the record is there, or is being made once more by another write.
         states |= dict.fromkeys(around.messages, (State.FILTERED, f"{hold.subject} was given up. {why}"))
-    return Entries(closed_holds=closed, states=states, dropped=[(id_, why) for id_ in (*mine, *_waiting(hold, around))])
+        waiting = _waiting(hold, around)
+    return Entries(closed_holds=closed, states=states, dropped=[(id_, why) for id_ in (*mine, *waiting)])
 
 
 def _is_parent(intent: Intent) -> bool:

@@ -1,5 +1,6 @@
 """What a person's choice means: pure decisions, then the same carried out on a real store."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -152,8 +153,14 @@ def test_drop_gives_up_the_write_and_what_waits_for_its_record():
 
 def test_drop_of_an_update_leaves_the_messages_alone():
     update = intent(target=Ref.parse(JET))
-    entries = decided(hold(HoldType.REFUSED), "drop", intent=update, messages=[MESSAGE])
-    assert entries.states == {}
+    entries = decided(hold(HoldType.REFUSED), "drop", intent=update, below=[BELOW], messages=[MESSAGE])
+    assert (entries.states, [id_ for id_, _ in entries.dropped]) == ({}, [1])
+
+
+@pytest.mark.parametrize(("state", "dropped"), [(IntentState.READY, [2]), (IntentState.IN_DOUBT, [])])
+def test_never_gives_up_what_waits_but_not_what_may_stand_there(state, dropped):
+    entries = decided(hold(HoldType.IDENTITY), "never", below=[replace(BELOW, state=state)], messages=[MESSAGE])
+    assert [id_ for id_, _ in entries.dropped] == dropped
 
 
 def test_again_sends_the_reply_again():
