@@ -12,7 +12,7 @@ from simulation import EPISODE, simulate
 
 SHORT = 250
 """Steps of a world that is lived through several times."""
-WORLDS = max(4, round(8 * float(os.environ.get("CONNECTOR_FUZZ", "1"))))
+WORLDS = max(4, round(6 * float(os.environ.get("CONNECTOR_FUZZ", "1"))))
 
 
 @pytest.mark.parametrize("seed", range(1, WORLDS + 1))

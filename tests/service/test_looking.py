@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from connector.app import App
-from connector.model import Ref
+from connector.model import Ref, Side
 from connector.service import backfilling
 from connector.service.looking import Looker
 from connector.store.database import connect, transaction
@@ -64,7 +64,8 @@ def test_another_worker_goes_on_where_this_one_stopped(opened, looker):
     looker("main").look()
     seconds, resting = due_in(opened, "main")
     assert (0 < seconds <= 30, resting) == (True, False)
-    assert opened.plugs["main"].ledger.reads() == reads, "nothing was due"
+    again = {stream: at for stream, at in opened.plugs["main"].ledger.reads().items() if reads[stream] != at}
+    assert again.keys() == {(Side.PLATFORM, "conversations")}, "nothing was due; what we sent is looked for at a start"
 
 
 def test_a_connection_whose_lease_another_process_has_is_left_alone_for_seconds(opened, looker):
