@@ -182,8 +182,9 @@ class Engine:
                 news += sum(fact.dirty for fact in facts)
                 self._progress(f"read {adapter.system}", len(page.observed))
         self.ledger.solved(f"reading {adapter.system} {stream.name}")
-        self._unheard.discard((side, stream.name))
-        self._outbox.heard = not self._unheard
+        if not resumed:
+            self._unheard.discard((side, stream.name))
+            self._outbox.heard = not self._unheard
         # A window that was broken off is read to its end as it was begun; what became visible behind its place meanwhile is
         # in the next one.
         return news + self._pull(side, stream) if resumed else news

@@ -260,7 +260,7 @@ def test_two_personas_that_bring_different_values_at_once_end_with_the_same(stor
     assert [worlds.fields(one)["company"] for one in (first, second)] == [company, company]
 
 
-@pytest.mark.parametrize("platform", ["is not due", "cannot be read"])
+@pytest.mark.parametrize("platform", ["is not due", "cannot be read", "goes on at an old page and breaks off"])
 def test_a_restored_store_sends_nothing_before_the_platform_was_read(
     platform: str, worlds: Worlds, databases: Databases
 ) -> None:
@@ -269,7 +269,14 @@ def test_a_restored_store_sends_nothing_before_the_platform_was_read(
     worlds.quiet()
     (thread,) = worlds.live(Side.CRM, "Thread")
     worlds = worlds.twin(databases)
+    if platform == "goes on at an old page and breaks off":
+        for name in ("Bea", "Cas", "Dee", "Eva"):
+            worlds.platform.add("person", {"name": name})
+        worlds.clock.sleep(60)
+        worlds.platform.fail("pull", None, Fault.UNREACHABLE)
+        worlds.engine.round([(Side.PLATFORM, "changes")], Report())
     backup = copy_store(worlds.store, databases)
+    worlds.clock.sleep(60)
     worlds.crm.add("Outbound", {"Thread": thread.id, "Body": "it is on its way", "Status": "Queued"})
     worlds.crm.fail("upsert", *[Fault.UNREACHABLE] * 99)
     worlds.engine.sync()
@@ -281,6 +288,8 @@ def test_a_restored_store_sends_nothing_before_the_platform_was_read(
     worlds.restored = True
     if platform == "cannot be read":
         worlds.platform.fail("pull", Fault.UNREACHABLE)
+    if platform == "goes on at an old page and breaks off":
+        worlds.platform.fail("pull", None, Fault.UNREACHABLE)
     worlds.engine.begin()
     worlds.engine.round([(Side.CRM, "changes")], Report())
     worlds.quiet()
