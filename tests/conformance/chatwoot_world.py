@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from suite import Names, World, unique
+from suite_world import Names, World, unique
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from connector.adapters.base import Lookup

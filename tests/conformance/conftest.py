@@ -1,4 +1,4 @@
-"""Makes `suite` importable for every adapter's conformance tests, with readable assertions."""
+"""Makes the suite importable for every adapter's conformance tests, with readable assertions."""
 
 import sys
 from pathlib import Path
@@ -6,4 +6,4 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-pytest.register_assert_rewrite("suite")
+pytest.register_assert_rewrite("suite", "suite_reading", "suite_world", "suite_writing")

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 from chatwoot_world import ChatwootWorld, Sandbox, running
-from suite import Conformance, World
+from suite import Conformance
+from suite_world import World
 
 
 @pytest.fixture(scope="module")

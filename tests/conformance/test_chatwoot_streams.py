@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from chatwoot_world import ChatwootWorld, Sandbox, running
-from suite import Sight, receipt, unique
+from suite_world import Sight, receipt, unique
 
 from connector.adapters.base import Window, Write
 from connector.adapters.chatwoot.webhook import EVENTS

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from suite import Conformance, Names, World, unique
+from suite import Conformance
+from suite_world import Names, World, unique
 
 from connector.adapters.base import FieldInfo, Lookup, User
 from connector.adapters.memory import PLATFORM_OBJECTS, Fault, MemoryAdapter, MemorySystem, memory_object

@@ -10,7 +10,8 @@ import pytest
 from faulty import Faulty, method_of
 from odoo_server import Odoo as Server
 from odoo_server import Person
-from suite import Conformance, Names, World, unique
+from suite import Conformance
+from suite_world import Names, World, unique
 
 from connector.adapters.base import Lookup, ObjectRead
 from connector.adapters.odoo import Odoo

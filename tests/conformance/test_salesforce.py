@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import requests
-from suite import Conformance, Names, World, unique
+from suite import Conformance
+from suite_world import Names, World, unique
 
 from connector.adapters.base import Lookup, ObjectRead
 from connector.adapters.salesforce import ClientCredentials, Salesforce
