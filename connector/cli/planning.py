@@ -11,6 +11,7 @@ from connector.model import Side, Value
 from connector.service.budget import Budget, budget_data
 from connector.service.planning import Preview, Write, preview
 from connector.service.spending import budget_of
+from connector.service.turns import RUNNING
 from connector.sync.placeholders import MARK
 
 
@@ -41,6 +42,7 @@ def plan(
                     _show(found, budget, limit)
                 if approve and not found.approved:
                     engine.approve()
+                    plug.ledger.solved(RUNNING)
                     found.approved = True
                     if not as_json:
                         say("The mapping is approved.", "bold")

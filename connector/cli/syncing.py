@@ -27,6 +27,7 @@ from connector.errors import ConnectorError
 from connector.model import OPEN_INTENTS, IntentState, State
 from connector.service.spending import Spending
 from connector.service.stopping import Stopped, stop_signals, stoppable
+from connector.service.turns import RUNNING
 from connector.sync.engine import ALLOWED_ONCE
 from connector.sync.guards import GUARDS
 from connector.sync.report import Report
@@ -113,7 +114,9 @@ def _run(plug: Plug, allow: list[str], stop: threading.Event) -> Report:
         spending = Spending(joined)
         spending.begin()
         progress = spending.limited(stoppable(stop, tell))
-        return joined.engine(progress=progress, allowed=allow, sleep=lambda s: _nap(stop, s)).sync()
+        report = joined.engine(progress=progress, allowed=allow, sleep=lambda s: _nap(stop, s)).sync()
+        plug.ledger.solved(RUNNING)
+        return report
 
 
 def _nap(stop: threading.Event, seconds: float) -> None:

@@ -102,6 +102,9 @@ class Looker:
 
     def _look(self) -> None:
         turns, ledger = self._ready(), self.plug.ledger
+        if turns.rests():
+            ledger.come_back(now() + RETRY, resting=True)
+            return
         if self.plug.config.platform.webhook_secret:
             ledger.listen_elsewhere()
         named = ledger.hints()

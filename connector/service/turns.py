@@ -18,11 +18,16 @@ from connector.service.backfilling import Spare
 from connector.service.spending import Spending
 from connector.service.stopping import stoppable
 from connector.store.announcing import PATIENCE
+from connector.store.entries import Trouble
 from connector.sync.engine import Engine
 from connector.sync.report import Report
 
 RETRY = timedelta(seconds=30)
 """Until a connection that could not start, is out of its allowance, or met trouble is looked at again."""
+LONGEST_REST = timedelta(minutes=10)
+"""Between two tries where trouble lasts: four calls each are under 600 a day, and a connection runs again soon after it was mended."""
+RUNNING = "running"
+"""The scope of the problem that a connection cannot run at all."""
 USERS = timedelta(hours=24)
 """How long the CRM's users are trusted: a new colleague can be assigned a day later at the latest."""
 
@@ -54,6 +59,7 @@ class Turns:
         self._named: dict[Ref, datetime] = {}
         self._engine: Engine | None = None
         self._made = now()
+        self._tried = False
 
     def close(self) -> None:
         self.joined.close()
@@ -61,6 +67,7 @@ class Turns:
     def engine(self) -> Engine:
         """Both sides are there and are who they should be. Made anew once a day. Raises ConnectorError."""
         if self._engine is None or now() - self._made > USERS:
+            self._tried = True
             self._spending.begin()
             engine = self.joined.engine(progress=self._spending.limited(stoppable(self._stop)), sleep=self._nap)
             accounts = engine.prepare()
@@ -68,6 +75,18 @@ class Turns:
             log.info("connected", connection=self.plug.name, **ids)
             self._engine, self._made = engine, now()
         return self._engine
+
+    def rests(self) -> bool:
+        """Whether the connection could not run and it is too soon to try again. A new process tries at once. Raises StoreError.
+
+        Two actors: a guard refuses on Friday evening, and the admin is back on Monday. Tried twice a minute, the connection would
+        take ten thousand calls a day from the CRM's allowance. When she has allowed it, the problem is gone from the store, and it
+        runs within half a minute.
+        """
+        if self._engine is not None or not self._tried:
+            return False
+        trouble = next((one for one in self.plug.ledger.problems() if one.scope == RUNNING), None)
+        return trouble is not None and now() < trouble.last_seen + rest(trouble)
 
     def turn(self, due: Work) -> Report | None:
         """One turn, and a piece of the past where nothing else is to do; None where none was taken, because the CRM's allowance
@@ -90,7 +109,7 @@ class Turns:
             if isinstance(error, RemoteError):
                 self._told(error)
             raise
-        self.plug.ledger.solved("running")
+        self.plug.ledger.solved(RUNNING)
         return report
 
     def _turn(self, engine: Engine, due: Work) -> Report | None:
@@ -156,6 +175,11 @@ class Turns:
         return False
 
 
+def rest(trouble: Trouble) -> timedelta:
+    """Until the next try: a quarter of the time that the trouble has lasted, within bounds."""
+    return min(LONGEST_REST, max(RETRY, (trouble.last_seen - trouble.first_seen) / 4))
+
+
 def failed(plug: Plug, error: Exception) -> None:
     """Tell people why a turn ended, in `status` and in the log."""
     if not isinstance(error, ConnectorError):
@@ -167,7 +191,7 @@ def failed(plug: Plug, error: Exception) -> None:
     code = getattr(error, "code", type(error).__name__)
     message, way_out = error.message, error.way_out
     log.warning("connection failed", connection=plug.name, error=type(error).__name__, code=code)
-    note(plug, lambda: plug.ledger.problem("running", code, message, way_out))
+    note(plug, lambda: plug.ledger.problem(RUNNING, code, message, way_out))
 
 
 def note(plug: Plug, write: Callable[[], None]) -> None:

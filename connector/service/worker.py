@@ -71,6 +71,9 @@ class Worker:
         try:
             while not self._stop.is_set():
                 try:
+                    if self.turns.rests():
+                        self._stop.wait(RETRY.total_seconds())
+                        continue
                     with held_lease(self.plug.ledger, self._holder):
                         self._work()
                 except Stopped:

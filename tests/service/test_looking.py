@@ -1,6 +1,7 @@
 """Looks of a worker: what is due stands in the store, and nothing that goes wrong comes out of a look."""
 
 import threading
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,8 +11,11 @@ from connector.app import App
 from connector.model import Ref, Side
 from connector.service import backfilling
 from connector.service.looking import Looker
+from connector.service.turns import LONGEST_REST, RETRY, RUNNING, rest
 from connector.store.database import connect, transaction
+from connector.store.entries import Trouble
 from connector.store.schema import turns
+from connector.store.store import Store
 
 
 def due_in(app: App, name: str) -> tuple[float, bool]:
@@ -83,6 +87,38 @@ def test_a_connection_that_fails_says_so_and_rests(opened, looker):
     assert (20 < seconds <= 30, resting) == (True, True)
     assert [one.scope for one in opened.plugs["broken"].ledger.problems()] == ["running"]
     assert opened.store.due(["broken"]) == []
+
+
+def test_trouble_that_lasts_is_not_tried_again_until_a_person_has_done_something(opened, folder, looker):
+    ledger = opened.plugs["broken"].ledger
+    store = Store.open(f"sqlite:///{folder}/connector.db", clock=lambda: datetime.now(UTC) - timedelta(hours=1))
+    with closing(store) as then:
+        then.at("broken").problem(RUNNING, "401", "The token is wrong.", "Give the right one.")
+    broken = looker("broken")
+    broken.look()
+    tried = calls(broken)
+    assert tried > 0, "a new process tries at once"
+    broken.look()
+    assert calls(broken) == tried
+    seconds, resting = due_in(opened, "broken")
+    assert (20 < seconds <= 30, resting) == (True, True), "the store is looked at all the same"
+    ledger.solved(RUNNING)
+    broken.look()
+    assert calls(broken) > tried
+
+
+@pytest.mark.parametrize(
+    ("lasted", "pause"),
+    [
+        (timedelta(0), RETRY),
+        (timedelta(minutes=2), RETRY),
+        (timedelta(minutes=20), timedelta(minutes=5)),
+        (timedelta(days=3), LONGEST_REST),
+    ],
+)
+def test_a_try_waits_the_longer_the_longer_the_trouble_has_lasted(lasted, pause):
+    last = datetime(2026, 3, 1, tzinfo=UTC)
+    assert rest(Trouble(RUNNING, "401", "", "", 9, last - lasted, last)) == pause
 
 
 def test_what_a_webhook_named_is_looked_at_once(opened, looker):
