@@ -322,12 +322,12 @@ class Engine:
                 view = self._view(linked, {})
                 entries = make_plan(view, linked, self.mapping, self.name)
                 # What was held back a round ago is planned again, but it is no further change.
-                tally.add(entries, view.links, but=self.withheld.back)
+                tally.add(entries, view.links, view.facts, but=self.withheld.back)
                 sends += sum(action.op is Op.SEND for action in entries.intents)
         self.withheld = Withheld(self._allowed, sends)
         if not tally.small:
             # Not for every tick: a database counts its links one by one.
-            judge(tally, self.ledger.active_links(), self.ledger.active_links(Kind.PERSON), self._allowed)
+            judge(tally, {kind: self.ledger.active_links(kind) for kind in Kind}, self._allowed)
         self._tally = tally
 
     def _linked_part(self, work: Sequence[Fact]) -> list[Fact]:

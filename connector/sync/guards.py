@@ -5,14 +5,16 @@ a customer's CRM deserves less. A handful is always allowed, because a small ins
 What is wrong with single writes, and holds only those back, is in `withheld`.
 """
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Mapping as Map
 from copy import deepcopy
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
 
 from connector.errors import Refusal
 from connector.mapping.lenses import is_blank
-from connector.model import Action, Decision, Kind, Life, Link, Observed, Op, Side
+from connector.model import Action, Decision, Fact, Fields, Kind, Life, Link, Observed, Op, Ref, Side
 from connector.store.entries import Entries, Pins
 from connector.sync.merge import FIRST
 from connector.sync.withheld import EXAMPLES, REASONS
@@ -28,6 +30,7 @@ BLANK_SHARE = 0.10
 COUNTED = frozenset(("message_count", "first_message_at", "last_message_at", "last_direction"))
 """What the connector counts of a conversation moves with every message that comes in. A thousand older ones that a backfill
 brings are no accident, and must not keep live traffic waiting for a person."""
+NONE: Final[Map[Ref, Fact]] = MappingProxyType({})
 CANARIES = 5
 """Linked records that are looked at before anything is written: enough that people do not delete them all by chance, few enough
 for one call."""
@@ -35,45 +38,64 @@ for one call."""
 
 @dataclass
 class Tally:
-    """What one run has planned so far, over all its batches."""
+    """What one run has planned so far, over all its batches. `removes` and `unlinks` hold a case for each person who is
+    concerned, `blanks` the cases of a kind, `changes` those of a field of a kind."""
 
-    removes: list[str] = field(default_factory=list)
-    unlinks: list[str] = field(default_factory=list)
-    changes: Counter[str] = field(default_factory=Counter)
-    blanks: list[str] = field(default_factory=list)
-    examples: dict[str, list[str]] = field(default_factory=dict)
+    removes: dict[Ref, str] = field(default_factory=dict)
+    unlinks: dict[Ref, str] = field(default_factory=dict)
+    blanks: dict[Kind, list[str]] = field(default_factory=dict)
+    changes: dict[tuple[Kind, str], list[str]] = field(default_factory=dict)
 
     def copy(self) -> "Tally":
         return deepcopy(self)
 
-    def add(self, entries: Entries, links: Iterable[Link] = (), but: Collection[str] = ()) -> None:
-        """`links` are those that the plan looked at; `but` the keys of actions that are counted already."""
-        persons = {link.id: link for link in links if link.kind is Kind.PERSON}
-        self.unlinks += [
-            f"{persons[id_].platform} and {persons[id_].crm}: {why}" for id_, why in entries.ended if id_ in persons
-        ]
+    def add(
+        self, entries: Entries, links: Iterable[Link] = (), facts: Map[Ref, Fact] = NONE, but: Collection[str] = ()
+    ) -> None:
+        """`links` are those that the plan looked at, `facts` the records; `but` the keys of actions that are counted already."""
+        looked_at = {link.id: link for link in links}
+        for id_, why in entries.ended:
+            if id_ in looked_at:
+                link = looked_at[id_]
+                self.unlinks.setdefault(_owner(link.platform, facts), f"{link.platform} and {link.crm}: {why}")
         for action in entries.intents:
             if action.unique in but:
                 continue
             if action.op is Op.REMOVE:
-                self.removes.append(f"{action.target} would be removed")
+                self.removes.setdefault(_owner(action.subject, facts), f"{action.target} would be removed")
             elif action.op is Op.UPSERT and action.target is not None and action.kind is not Kind.REPLY:
+                shown = facts[action.target].fields if action.target in facts else {}
                 for decision in action.decisions:
-                    self._decided(action, decision)
+                    self._decided(action, decision, shown)
 
     @property
     def small(self) -> bool:
         """Whether there is so little of everything that no share of any number of links could be too much."""
-        return max(map(len, (self.removes, self.unlinks, self.blanks, *self.examples.values()))) <= HANDFUL
+        return max(map(len, (self.removes, self.unlinks, *self.blanks.values(), *self.changes.values()))) <= HANDFUL
 
-    def _decided(self, action: Action, decision: Decision) -> None:
-        if decision.rule == FIRST or decision.field.partition("~")[2] in COUNTED:
+    def _decided(self, action: Action, decision: Decision, shown: Fields) -> None:
+        """`shown` is what the record holds now: nothing is lost where a blank is filled, as the ids of new contacts are."""
+        crm, source, *_ = decision.field.split("~")
+        there = crm if action.side is Side.CRM else source
+        if decision.rule == FIRST or source in COUNTED or (there in shown and is_blank(shown[there])):
             return
-        name = f"{action.kind} {decision.field}"
-        self.changes[name] += 1
-        self.examples.setdefault(name, []).append(f"{action.target}: {decision.field} would become {decision.value!r}")
+        case = f"{action.target}: {decision.field} would become {decision.value!r}"
+        self.changes.setdefault((action.kind, decision.field), []).append(case)
         if is_blank(decision.value):
-            self.blanks.append(f"{action.target}: {decision.field} would be emptied")
+            self.blanks.setdefault(action.kind, []).append(f"{action.target}: {decision.field} would be emptied")
+
+
+def _owner(ref: Ref, facts: Map[Ref, Fact]) -> Ref:
+    """The person to whom a platform record belongs; the record itself where that is not known.
+
+    Two actors: a CRM user deletes one contact, and with it goes everything she ever wrote; a flow deletes all tasks of last year.
+    The first is one case, the second are as many as there are persons.
+    """
+    fact = facts.get(ref)
+    while fact and fact.kind is not Kind.PERSON:
+        above = Ref.parse(fact.fields["person"]) if fact.fields.get("person") else fact.parent
+        ref, fact = (above, facts.get(above)) if above else (ref, None)
+    return ref
 
 
 def check_pins(pins: Pins | None, platform_account: str, crm_account: str, digest: str) -> None:
@@ -113,22 +135,27 @@ def check_canaries(side: Side, shown: Sequence[Observed], persons: int, allowed:
     )
 
 
-def judge(tally: Tally, links: int, persons: int, allowed: Collection[str] = ()) -> None:
-    """Refuses a run that removes, unlinks, changes or empties too much. `links` counts the active links, `persons` those of
-    persons; `allowed` names guards that a person has allowed for this run."""
-    _limit("mass_remove", tally.removes, links, REMOVE_SHARE, allowed, "removes records in the CRM")
-    _limit("mass_unlink", tally.unlinks, persons, UNLINK_SHARE, allowed, "stops syncing persons whose records are gone")
-    _limit("blank_storm", tally.blanks, links, BLANK_SHARE, allowed, "empties fields")
-    for name, count in tally.changes.most_common(1):
-        _limit("mass_change", tally.examples[name][:count], links, CHANGE_SHARE, allowed, f"changes {name}")
+def judge(tally: Tally, links: Map[Kind, int], allowed: Collection[str] = ()) -> None:
+    """Refuses a run that removes, unlinks, changes or empties too much. `links` counts the active links of each kind; `allowed`
+    names guards that a person has allowed for this run.
 
+    Each share is one of its own kind: a person has a dozen messages, and all persons together are no large part of all links.
+    """
 
-def _limit(code: str, cases: list[str], links: int, share: float, allowed: Collection[str], what: str) -> None:
-    limit = max(HANDFUL, int(links * share))
-    if len(cases) > limit and code not in allowed:
-        raise Refusal(
-            code,
-            f"This run {what} in {len(cases)} cases; more than {limit} ({share:.0%} of {links} links) looks like an accident.",
-            f"Look at it with `connector plan`; allow it once with `connector sync --allow {code}`.",
-            tuple(cases[:EXAMPLES]),
-        )
+    def limit(code: str, cases: Collection[str], what: str, share: float, of: Kind) -> None:
+        most = max(HANDFUL, int(links[of] * share))
+        if len(cases) > most and code not in allowed:
+            raise Refusal(
+                code,
+                f"This run {what}; more than {most} ({share:.0%} of {links[of]} {of} links) looks like an accident.",
+                f"Look at it with `connector plan`; allow it once with `connector sync --allow {code}`.",
+                tuple(cases)[:EXAMPLES],
+            )
+
+    gone, lost = len(tally.removes), len(tally.unlinks)
+    limit("mass_remove", tally.removes.values(), f"removes CRM records of {gone} persons", REMOVE_SHARE, Kind.PERSON)
+    limit("mass_unlink", tally.unlinks.values(), f"stops syncing records of {lost} persons", UNLINK_SHARE, Kind.PERSON)
+    for kind, cases in tally.blanks.items():
+        limit("blank_storm", cases, f"empties {len(cases)} fields", BLANK_SHARE, kind)
+    for (kind, name), cases in sorted(tally.changes.items(), key=lambda item: len(item[1]), reverse=True):
+        limit("mass_change", cases, f"changes {name} {len(cases)} times", CHANGE_SHARE, kind)

@@ -18,14 +18,15 @@ RUNS = itertools.count()
 DAY = 24 * 3600
 
 
-def worlds_with(store: Store, clock: Clock, customers: int) -> Worlds:
+def worlds_with(store: Store, clock: Clock, customers: int, messages: int = 1) -> Worlds:
     worlds = Worlds(store, f"guarded{next(RUNS)}", clock, page_size=50, batch=50, allowed=())
     for number in range(customers):
         keys = {"name": f"Ann {number}", "company": "Acme", "identity_keys": [f"instagram:{number}"]}
         person = worlds.platform.add("person", keys)
         conversation = worlds.platform.add("conversation", {"network": "instagram", "status": "open"}, parent=person)
         fields = {"direction": "inbound", "text": "hello", "sent_at": "2026-03-02T09:00:00Z"}
-        worlds.platform.add("message", fields, parent=conversation)
+        for _ in range(messages):
+            worlds.platform.add("message", fields, parent=conversation)
     worlds.quiet()
     return worlds
 
@@ -116,13 +117,25 @@ def many_emptied(worlds: Worlds) -> None:
         worlds.platform.person_edits(person, {"company": None})
 
 
-WHOLE = {"empty_side": all_gone, "mass_unlink": many_gone, "mass_change": many_changed, "blank_storm": many_emptied}
+def all_history_gone(worlds: Worlds) -> None:
+    for task in worlds.live(Side.CRM, "Task"):
+        worlds.crm.delete(task)
 
 
-@pytest.mark.parametrize("code", WHOLE)
-def test_damage_on_a_large_scale_is_refused_until_it_is_allowed_once(code: str, store: Store, clock: Clock) -> None:
-    worlds = worlds_with(store, clock, HANDFUL + 6)
-    happens: Callable[[Worlds], None] = WHOLE[code]
+DAMAGE = [
+    ("empty_side", all_gone),
+    ("mass_unlink", many_gone),
+    ("mass_unlink", all_history_gone),
+    ("mass_change", many_changed),
+    ("blank_storm", many_emptied),
+]
+
+
+@pytest.mark.parametrize(("code", "happens"), DAMAGE, ids=[happens.__name__ for _, happens in DAMAGE])
+def test_damage_on_a_large_scale_is_refused_until_it_is_allowed_once(
+    code: str, happens: Callable[[Worlds], None], store: Store, clock: Clock
+) -> None:
+    worlds = worlds_with(store, clock, HANDFUL + 6, messages=6)
     happens(worlds)
     worlds.clock.sleep(60)
     before, journal = worlds.written_by_us(), sum(len(page) for page in worlds.ledger.all_intents())

@@ -1,9 +1,11 @@
 """Each guard trips one case above its limit, and not one case below."""
 
+from dataclasses import replace
+
 import pytest
 
 from connector.errors import Refusal
-from connector.model import Action, Decision, Kind, Life, Link, Observed, Op, Outcome, Ref, Side
+from connector.model import Action, Decision, Fact, Kind, Life, Link, Observed, Op, Outcome, Ref, Side
 from connector.store.entries import Entries, Pins
 from connector.sync.guards import EXAMPLES, HANDFUL, Tally, check_canaries, check_pins, judge
 from connector.sync.merge import FIRST
@@ -42,6 +44,11 @@ def link(n, kind=Kind.PERSON):
     return Link(n, kind, ref(n), Ref("crm", "Contact", str(n)))
 
 
+def all_of(links):
+    """So many links of every kind."""
+    return dict.fromkeys(Kind, links)
+
+
 def unlink(n):
     """Marks a case that ends a link instead of writing."""
 
@@ -64,13 +71,13 @@ GUARDS = [
 
 @pytest.mark.parametrize(("code", "make", "links", "limit"), GUARDS)
 def test_a_run_at_the_limit_passes(code, make, links, limit):
-    judge(tally(make, limit), links, links)
+    judge(tally(make, limit), all_of(links))
 
 
 @pytest.mark.parametrize(("code", "make", "links", "limit"), GUARDS)
 def test_a_run_above_the_limit_is_refused_with_examples_and_the_way_out(code, make, links, limit):
     with pytest.raises(Refusal) as refusal:
-        judge(tally(make, limit + 1), links, links)
+        judge(tally(make, limit + 1), all_of(links))
     assert refusal.value.code == code
     assert len(refusal.value.examples) == EXAMPLES
     assert f"--allow {code}" in refusal.value.way_out
@@ -78,7 +85,7 @@ def test_a_run_above_the_limit_is_refused_with_examples_and_the_way_out(code, ma
 
 @pytest.mark.parametrize(("code", "make", "links", "limit"), GUARDS)
 def test_a_guard_that_is_allowed_lets_the_run_pass(code, make, links, limit):
-    judge(tally(make, limit + 1), links, links, {code, "mass_change"})
+    judge(tally(make, limit + 1), all_of(links), {code, "mass_change"})
 
 
 @pytest.mark.parametrize(
@@ -92,7 +99,16 @@ def test_a_guard_that_is_allowed_lets_the_run_pass(code, make, links, limit):
     ids=["new records", "first contacts", "outcomes of replies", "counts of messages"],
 )
 def test_ordinary_growth_never_trips_a_guard(make):
-    judge(tally(make, 500), 10, 10)
+    judge(tally(make, 500), all_of(10))
+
+
+def test_filling_what_is_blank_never_trips_a_guard():
+    made, facts = Tally(), {}
+    for n in range(500):
+        action = replace(change(n, field="Id~identifier"), side=Side.PLATFORM, target=ref(n))
+        facts[ref(n)] = Fact(ref(n), Side.PLATFORM, Kind.PERSON, {"identifier": None}, "1")
+        made.add(Entries(intents=[action]), facts=facts)
+    judge(made, all_of(10))
 
 
 def test_the_first_use_of_a_connection_is_not_refused():
@@ -118,16 +134,62 @@ def test_another_account_or_mapping_is_refused(now, code):
     assert refusal.value.way_out
 
 
-def test_messages_that_vanish_with_their_person_do_not_count_as_persons():
+def history(persons, each):
+    """Links and facts of persons with a conversation each and so many messages in it."""
+    links, facts = [], {}
+    for person in map(ref, range(persons)):
+        thread = Ref("platform", "conversation", person.id)
+        facts[person] = Fact(person, Side.PLATFORM, Kind.PERSON, {}, "1")
+        facts[thread] = Fact(thread, Side.PLATFORM, Kind.CONVERSATION, {}, "1", parent=person)
+        messages = [Ref("platform", "message", f"{person.id}-{n}") for n in range(each)]
+        facts |= {one: Fact(one, Side.PLATFORM, Kind.MESSAGE, {}, "1", parent=thread) for one in messages}
+        links += [Link(len(links) + n, Kind.MESSAGE, one, Ref("crm", "Task", one.id)) for n, one in enumerate(messages)]
+    return links, facts
+
+
+def vanished(links):
+    return Entries(ended=[(link.id, "deleted in the CRM") for link in links])
+
+
+def removed(links):
+    return Entries(
+        intents=[
+            Action(str(link.id), Op.REMOVE, Side.CRM, Kind.MESSAGE, "Task", {}, link.platform, link.platform, link.crm)
+            for link in links
+        ]
+    )
+
+
+@pytest.mark.parametrize("what", [vanished, removed])
+def test_all_messages_of_a_few_persons_may_go(what):
+    links, facts = history(persons=HANDFUL, each=50)
     made = Tally()
-    made.add(Entries(ended=[(n, "gone") for n in range(500)]), [link(n, Kind.MESSAGE) for n in range(500)])
-    judge(made, 10, 10)
+    made.add(what(links), links, facts)
+    judge(made, {**all_of(60), Kind.MESSAGE: 3000})
+
+
+@pytest.mark.parametrize(("what", "code"), [(vanished, "mass_unlink"), (removed, "mass_remove")])
+def test_messages_of_many_persons_may_not_go_unasked(what, code):
+    links, facts = history(persons=HANDFUL + 1, each=2)
+    made = Tally()
+    made.add(what(links), links, facts)
+    with pytest.raises(Refusal) as refusal:
+        judge(made, {**all_of(60), Kind.MESSAGE: 3000})
+    assert refusal.value.code == code
+    assert "21 persons" in refusal.value.message
+
+
+@pytest.mark.parametrize(("make", "code"), [(change, "mass_change"), (emptied, "blank_storm")])
+def test_the_share_is_one_of_the_own_kind_however_many_messages_are_linked(make, code):
+    with pytest.raises(Refusal) as refusal:
+        judge(tally(make, 60), {**all_of(60), Kind.MESSAGE: 100_000})
+    assert refusal.value.code == code
 
 
 def test_what_was_held_back_a_round_ago_is_no_further_change():
     made = tally(change, HANDFUL)
     made.add(Entries(intents=[change(n) for n in range(HANDFUL)]), but={f"c{n}" for n in range(HANDFUL)})
-    judge(made, 10, 10)
+    judge(made, all_of(10))
 
 
 def canaries(*lives):
