@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, or_, select, update
 
 from connector.errors import StoreError
-from connector.model import Action, Intent, IntentState, Kind, Op, Outcome, Ref, Side, Snapshot, State
+from connector.model import Action, HoldType, Intent, IntentState, Kind, Op, Outcome, Ref, Side, Snapshot, State
 from connector.store import rows
 from connector.store.database import Scoped, insert, insert_new, listed, many, upsert
 from connector.store.entries import DecisionRow, Entries, NewHold, NewLink, States
@@ -216,15 +216,25 @@ class Journaling(Scoped):
             taken |= {row.unique for row in known} - over
             for row in new:
                 if row["unique"] in over:
-                    # The earlier one keeps its token too: a message that carries it is not this one's.
-                    row["token"] = self._token()
-                    self._renamed(db, row["unique"], row["token"])
+                    row["token"] = self._given_free(db, row["unique"], row["token"])
         return taken
 
-    def _renamed(self, db: Connection, unique: str, token: str) -> None:
-        """The finished intent gives its key free and keeps it with a mark behind."""
+    def _given_free(self, db: Connection, unique: str, token: str) -> str:
+        """A finished intent gives its key free and keeps it with a mark behind. Answers the token of the next one of this key.
+
+        Two actors: a reply is asked for, withdrawn, and asked for again; it leaves, and the store is lost. The backup has never
+        heard of the second time, so the message must carry the token of the first. Only where a person gave up one that may have
+        left, that one keeps its token: a message that carries it is not the next one's.
+        """
+        fresh = self._token()
         mine = (intents.c.connection == self.connection, intents.c.unique == unique)
-        db.execute(update(intents).where(*mine).values(unique=f"{unique}#{token}"))
+        given_up = select(holds.c.intent).where(
+            holds.c.connection == self.connection, holds.c.type == HoldType.IN_DOUBT.value, holds.c.intent.is_not(None)
+        )
+        db.execute(update(intents).where(*mine, intents.c.id.not_in(given_up)).values(token=fresh))
+        db.execute(update(intents).where(*mine).values(unique=f"{unique}#{fresh}"))
+        kept = select(intents.c.id).where(intents.c.connection == self.connection, intents.c.token == token)
+        return self._token() if db.scalar(kept.limit(1)) else token
 
     def _set_states(self, db: Connection, states: States) -> None:
         groups = defaultdict(list)

@@ -188,6 +188,9 @@ class Outbox:
         if fields is None:
             self._ledger.drop(intent.id, "its author took it back before it was sent")
             return
+        if not str(fields["text"]).strip():
+            self._landing.anew([intent], "it has no text any more; decided anew")
+            return
         if self._clock() - (intent.planned_at or self._clock()) > OLD and not self._is_wanted_again(intent):
             # Two actors: the platform cannot be reached for days; a colleague has long called the customer. Whether this still
             # goes out is asked like of any old reply.

@@ -117,7 +117,7 @@ class Withheld:
 
     def _send(self, action: Action, now: datetime, facts: Mapping[Ref, Fact]) -> tuple[str, str]:
         """Two actors: a colleague's first reply is held back, his second is fine. Were it let out, it would overtake the first,
-        so the rest of the conversation waits."""
+        so the rest of the conversation waits. It does not wait for what the customer was told already."""
         lane, reply = str(action.lane), facts.get(action.source)
         asked = (reply.changed_at if reply else None) or now
         conversation = facts.get(action.target) if action.target else None
@@ -127,7 +127,8 @@ class Withheld:
         if not code and lane in self._blocked:
             return "behind", ""
         if code:
-            self._blocked.add(lane)
+            if code != "double_replies":
+                self._blocked.add(lane)
             return code, case
         self._heard(one)
         return "", ""

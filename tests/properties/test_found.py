@@ -155,6 +155,51 @@ def test_a_restored_store_sends_nothing_twice(moment: str, worlds: Worlds, datab
     assert worlds.fields(reply)["Status"] == "Sent"
 
 
+def test_a_restored_store_sends_nothing_twice_that_was_withdrawn_and_asked_for_again(
+    worlds: Worlds, databases: Databases
+) -> None:
+    customer(worlds, 1)
+    worlds.quiet()
+    (thread,) = worlds.live(Side.CRM, "Thread")
+    worlds = worlds.twin(databases)
+    backup = copy_store(worlds.store, databases)
+    reply = worlds.crm.add("Outbound", {"Thread": thread.id, "Body": "it is on its way", "Status": "Queued"})
+    worlds.platform.fail("send", *[Fault.UNREACHABLE] * 99)
+    worlds.engine.sync()
+    for status in ("Draft", "Queued"):
+        worlds.crm.person_edits(reply, {"Status": status})
+        worlds.platform._faults.clear()
+        worlds.clock.sleep(120)
+        # The CRM is never told, so that the record still asks for it.
+        worlds.crm.fail("upsert", *[Fault.UNREACHABLE] * 9)
+        worlds.engine.sync()
+    assert [one.text for one in worlds.platform.network_receives] == ["it is on its way"]
+    worlds.crm._faults.clear()
+    worlds.store.close()
+    worlds.clock.sleep(LATE.total_seconds() + 60)
+    worlds.open(backup)
+    worlds.restored = True
+    worlds.quiet()
+    check(worlds)
+    assert [one.text for one in worlds.platform.network_receives] == ["it is on its way"]
+    assert worlds.fields(reply)["Status"] == "Sent"
+
+
+def test_a_reply_that_was_emptied_while_it_waited_does_not_leave(worlds: Worlds) -> None:
+    customer(worlds, 1)
+    worlds.quiet()
+    (thread,) = worlds.live(Side.CRM, "Thread")
+    reply = worlds.crm.add("Outbound", {"Thread": thread.id, "Body": "it is on its way", "Status": "Queued"})
+    worlds.platform.fail("send", *[Fault.UNREACHABLE] * 99)
+    worlds.engine.sync()
+    worlds.platform._faults.clear()
+    worlds.crm.person_edits(reply, {"Body": " "})
+    worlds.clock.sleep(120)
+    worlds.quiet()
+    assert worlds.platform.network_receives == []
+    assert (worlds.fields(reply)["Status"], worlds.fields(reply)["Error"]) == ("Failed", "The reply has no text.")
+
+
 def test_a_reply_that_the_platform_could_not_take_for_a_day_is_asked_about(worlds: Worlds) -> None:
     customer(worlds, 1)
     worlds.quiet()

@@ -9,6 +9,7 @@ from connector.errors import StoreError
 from connector.model import HoldType, IntentState, Kind, Op, Receipt, Side, Snapshot, State
 from connector.store.entries import Entries, NewHold, NewLink, Settlement
 from connector.store.intents import laid_over
+from connector.store.rows import marker
 
 
 def uniques(intents):
@@ -245,6 +246,33 @@ def test_refused_and_dropped_intents_keep_their_reason_and_may_be_asked_for_agai
     (again,) = ledger.journal(Entries(intents=[make.action("a")]))
     assert (again.state, again.id == intent.id) == (IntentState.READY, False)
     assert ledger.account().states[State.HELD] == 1
+
+
+def test_what_is_asked_for_again_has_the_same_token_and_may_be_withdrawn_again(ledger, make):
+    tokens = []
+    for _ in range(3):
+        (asked,) = ledger.journal(Entries(intents=[make.action("s", op=Op.SEND, lane="thread")]))
+        tokens.append(asked.token)
+        ledger.drop(asked.id, "its author took it back")
+    assert tokens == [marker("s")] * 3
+    assert ledger.by_token(tokens)[marker("s")].id == asked.id
+
+
+def test_what_was_given_up_in_doubt_keeps_its_token(ledger, make, sending):
+    tokens = []
+    for _ in range(3):
+        (asked,) = sending(make.action("s", op=Op.SEND, lane="thread"))
+        tokens.append(asked.token)
+        if len(tokens) > 1:
+            ledger.drop(asked.id, "its author took it back")
+            continue
+        ledger.hold_intent(asked.id, "in doubt", NewHold(HoldType.IN_DOUBT, asked.action.source, "Was it sent?", {}))
+        (hold,) = ledger.open_holds(type=HoldType.IN_DOUBT)
+        ledger.journal(Entries(closed_holds=[(hold.id, "drop", "ann", "")], dropped=[(asked.id, "given up")]))
+        first = asked.id
+    assert tokens[0] == marker("s")
+    assert len(set(tokens)) == 3
+    assert ledger.by_token([marker("s")])[marker("s")].id == first
 
 
 CHANGES = {

@@ -96,6 +96,12 @@ def test_the_same_text_twice_in_one_plan_leaves_once():
     assert (left(entries), list(refusals)) == (["send:1"], ["double_replies"])
 
 
+def test_what_follows_a_double_does_not_wait_for_it():
+    facts = asked(1) | asked(2) | asked(3) | thread(1, 7)
+    entries, refusals = sift([reply(1, "ok"), reply(2, "ok"), reply(3, "your parcel is lost")], facts)
+    assert (left(entries), list(refusals)) == (["send:1", "send:3"], ["double_replies"])
+
+
 def test_what_follows_a_held_back_reply_waits_behind_it_but_another_conversation_goes_on():
     facts = asked(1, NOW - OLD - SECOND) | asked(2) | asked(3)
     entries, refusals = sift([reply(1), reply(2), reply(3, conversation=2)], facts)
