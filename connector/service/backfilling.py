@@ -172,9 +172,12 @@ def _read(engine: Engine, asked: Backfill, done: dict[str, Any]) -> None:
     sent = asked.slice(cursor)
     if sent is None:
         return
-    # What the live stream read of a person need not be read again.
-    places = {**ledger.positions(Side.PLATFORM, stream), **ledger.positions(Side.PLATFORM, PLACE)}
-    window = Window(resume=cursor.resume, position=places.get, sent=sent)
+
+    def position(key: str) -> str | None:
+        # What the live stream read of a person need not be read again.
+        return ledger.position(Side.PLATFORM, PLACE, key) or ledger.position(Side.PLATFORM, stream, key)
+
+    window = Window(resume=cursor.resume, position=position, sent=sent)
     for page in islice(platform.pull(stream, window), PAGES):
         cursor = asked.advance(cursor, sent, page)
         # Before the page: a crash between the two then leaves a slice that is read once more. The other way round the last

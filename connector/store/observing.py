@@ -74,12 +74,17 @@ class Observing(Announcing):
         query = select(cursors).where(cursors.c.connection == self.connection, cursors.c.read_at.is_not(None))
         return {(Side(row["side"]), row["stream"]): row["read_at"] for row in self._rows(query)}
 
-    def positions(self, side: Side, stream: str) -> dict[str, str]:
-        """All positions of a stream by their keys."""
-        query = select(positions.c.key, positions.c.value).where(
-            positions.c.connection == self.connection, positions.c.side == side.value, positions.c.stream == stream
+    def position(self, side: Side, stream: str, key: str) -> str | None:
+        """One position of a stream. A platform has several for each of its conversations: to load them all for every tick would
+        cost the more the longer the connector has been in use."""
+        query = select(positions.c.value).where(
+            positions.c.connection == self.connection,
+            positions.c.side == side.value,
+            positions.c.stream == stream,
+            positions.c.key == key,
         )
-        return {row["key"]: row["value"] for row in self._rows(query)}
+        with self._reading() as db:
+            return db.scalar(query)
 
     def ingest(
         self,

@@ -168,11 +168,11 @@ class Engine:
         adapter, news = self.adapters[side], 0
         cursor = self.ledger.cursor(side, stream.name)
         resumed = cursor.resume is not None
-        positions = self.ledger.positions(side, stream.name)
+        position = partial(self.ledger.position, side, stream.name)
         thorough = self._thorough and cursor.watermark is not None
         linked = partial(self.ledger.linked_after, side)
         sent = load_history(self.ledger)
-        window = cursors.window(cursor, stream, positions.get, thorough=thorough, linked=linked, sent=sent)
+        window = cursors.window(cursor, stream, position, thorough=thorough, linked=linked, sent=sent)
         with self._hands() as hands:
             for page in read_ahead(adapter.pull(stream.name, window), hands):
                 facts = self._folded(side, self._whereabouts.followed(side, page.observed), sent)

@@ -35,7 +35,7 @@ def test_a_copy_holds_what_a_plan_may_look_at(store, filled, clock):
     with store.rehearsal("main", clock) as copy:
         assert copy.pins() == ledger.pins()
         assert copy.cursor(Side.PLATFORM, "messages") == ledger.cursor(Side.PLATFORM, "messages")
-        assert copy.positions(Side.PLATFORM, "messages") == {"1": "2"}
+        assert copy.position(Side.PLATFORM, "messages", "1") == "2"
         assert copy.recall("key") == 1
         assert copy.facts([person.ref, old.ref, new.ref]).keys() == {person.ref, new.ref}
         assert [one.ref for one in copy.dirty(list(Kind), 9)] == [new.ref]

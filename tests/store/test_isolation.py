@@ -39,7 +39,7 @@ def test_another_connection_sees_nothing(store, filled, make, clock):
     message, person = make.message(1).ref, make.platform(Kind.PERSON, 1)
     assert other.pins() is None
     assert other.cursor(Side.PLATFORM, "messages") == Cursor()
-    assert other.positions(Side.PLATFORM, "messages") == {}
+    assert other.position(Side.PLATFORM, "messages", "1") is None
     assert other.facts([message]) == other.stats([make.message(1).parent]) == {}
     assert other.dirty(Kind, 9) == other.children([make.message(1).parent], Kind.MESSAGE) == []
     assert (other.links_of([link.platform, link.crm]), other.active_links()) == ([], 0)

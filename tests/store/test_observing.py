@@ -61,24 +61,28 @@ def test_approving_before_the_first_use_is_refused(ledger):
 
 def test_a_stream_that_was_never_read_has_an_empty_cursor(ledger):
     assert ledger.cursor(Side.CRM, "Task") == Cursor()
-    assert ledger.positions(Side.CRM, "Task") == {}
+    assert ledger.position(Side.CRM, "Task", "1") is None
+
+
+def places(ledger):
+    return [ledger.position(Side.PLATFORM, "messages", key) for key in ("1", "2")]
 
 
 def test_ingest_stores_facts_cursor_and_positions(ledger, make, clock):
     cursor = Cursor(clock(), clock() - timedelta(hours=1), "page 2")
     ledger.ingest(Side.PLATFORM, "messages", [make.message(1), make.message(2)], cursor, {"1": "90", "2": "91"})
     assert ledger.cursor(Side.PLATFORM, "messages") == cursor
-    assert ledger.positions(Side.PLATFORM, "messages") == {"1": "90", "2": "91"}
+    assert places(ledger) == ["90", "91"]
     assert ledger.seen() == 2
     ledger.ingest(Side.PLATFORM, "messages", [], Cursor(clock()), {"2": "95"})
     assert ledger.cursor(Side.PLATFORM, "messages") == Cursor(clock())
-    assert ledger.positions(Side.PLATFORM, "messages") == {"1": "90", "2": "95"}
+    assert places(ledger) == ["90", "95"]
 
 
 def test_cursors_and_positions_are_kept_apart_by_side_and_stream(ledger, clock):
     ledger.ingest(Side.PLATFORM, "a", [], Cursor(clock()), {"k": "1"})
     assert ledger.cursor(Side.CRM, "a") == ledger.cursor(Side.PLATFORM, "b") == Cursor()
-    assert ledger.positions(Side.CRM, "a") == ledger.positions(Side.PLATFORM, "b") == {}
+    assert ledger.position(Side.CRM, "a", "k") is ledger.position(Side.PLATFORM, "b", "k") is None
 
 
 def test_a_page_that_cannot_be_stored_does_not_move_the_cursor(ledger, make, clock):
@@ -86,7 +90,7 @@ def test_a_page_that_cannot_be_stored_does_not_move_the_cursor(ledger, make, clo
     with pytest.raises(StoreError):
         ledger.ingest(Side.PLATFORM, "messages", [make.message(1), broken], Cursor(clock()), {"1": "2"})
     assert ledger.cursor(Side.PLATFORM, "messages") == Cursor()
-    assert ledger.positions(Side.PLATFORM, "messages") == {}
+    assert places(ledger) == [None, None]
     assert ledger.facts([make.message(1).ref]) == {}
 
 
