@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from heapq import nsmallest
 
 from connector.errors import Refusal
 from connector.mapping.lenses import is_blank
@@ -28,6 +29,8 @@ BLANK_SHARE = 0.10
 COUNTED = frozenset(("message_count", "first_message_at", "last_message_at", "last_direction"))
 """What the connector counts of a conversation moves with every message that comes in. A thousand older ones that a backfill
 brings are no accident, and must not keep live traffic waiting for a person."""
+EMPTIED = 1000
+"""Changed fields that weigh as much as an emptied one: more than any record has."""
 CANARIES = 5
 """Linked records that are looked at before anything is written: enough that people do not delete them all by chance, few enough
 for one call."""
@@ -42,6 +45,8 @@ class Tally:
     changes: Counter[str] = field(default_factory=Counter)
     blanks: list[str] = field(default_factory=list)
     examples: dict[str, list[str]] = field(default_factory=dict)
+    lost: Counter[str] = field(default_factory=Counter)
+    """By record: how many fields would be changed; an emptied one counts as `EMPTIED`."""
 
     def copy(self) -> "Tally":
         return deepcopy(self)
@@ -66,9 +71,18 @@ class Tally:
         """Whether there is so little of everything that no share of any number of links could be too much."""
         return max(map(len, (self.removes, self.unlinks, self.blanks, *self.examples.values()))) <= HANDFUL
 
+    def worst(self, cases: Iterable[str]) -> tuple[str, ...]:
+        """Of the records that would lose most, a case each. A removed or unlinked one loses everything, like all in its list."""
+        records: dict[str, str] = {}
+        for case in cases:
+            records.setdefault(case.partition(": ")[0], case)
+        ranked = nsmallest(EXAMPLES, records, key=lambda record: (-self.lost[record], record))
+        return tuple(records[record] for record in ranked)
+
     def _decided(self, action: Action, decision: Decision) -> None:
         if decision.rule == FIRST or decision.field.partition("~")[2] in COUNTED:
             return
+        self.lost[str(action.target)] += EMPTIED if is_blank(decision.value) else 1
         name = f"{action.kind} {decision.field}"
         self.changes[name] += 1
         self.examples.setdefault(name, []).append(f"{action.target}: {decision.field} would become {decision.value!r}")
@@ -116,19 +130,29 @@ def check_canaries(side: Side, shown: Sequence[Observed], persons: int, allowed:
 def judge(tally: Tally, links: int, persons: int, allowed: Collection[str] = ()) -> None:
     """Refuses a run that removes, unlinks, changes or empties too much. `links` counts the active links, `persons` those of
     persons; `allowed` names guards that a person has allowed for this run."""
-    _limit("mass_remove", tally.removes, links, REMOVE_SHARE, allowed, "removes records in the CRM")
-    _limit("mass_unlink", tally.unlinks, persons, UNLINK_SHARE, allowed, "stops syncing persons whose records are gone")
-    _limit("blank_storm", tally.blanks, links, BLANK_SHARE, allowed, "empties fields")
+    _limit(tally, "mass_remove", tally.removes, links, REMOVE_SHARE, allowed, "removes records in the CRM")
+    _limit(
+        tally,
+        "mass_unlink",
+        tally.unlinks,
+        persons,
+        UNLINK_SHARE,
+        allowed,
+        "stops syncing persons whose records are gone",
+    )
+    _limit(tally, "blank_storm", tally.blanks, links, BLANK_SHARE, allowed, "empties fields")
     for name, count in tally.changes.most_common(1):
-        _limit("mass_change", tally.examples[name][:count], links, CHANGE_SHARE, allowed, f"changes {name}")
+        _limit(tally, "mass_change", tally.examples[name][:count], links, CHANGE_SHARE, allowed, f"changes {name}")
 
 
-def _limit(code: str, cases: list[str], links: int, share: float, allowed: Collection[str], what: str) -> None:
+def _limit(
+    tally: Tally, code: str, cases: list[str], links: int, share: float, allowed: Collection[str], what: str
+) -> None:
     limit = max(HANDFUL, int(links * share))
     if len(cases) > limit and code not in allowed:
         raise Refusal(
             code,
             f"This run {what} in {len(cases)} cases; more than {limit} ({share:.0%} of {links} links) looks like an accident.",
             f"Look at it with `connector plan`; allow it once with `connector sync --allow {code}`.",
-            tuple(cases[:EXAMPLES]),
+            tally.worst(cases),
         )
