@@ -8,7 +8,21 @@ from connector.adapters.base import Adapter, Lookup, Window
 from connector.app import Joined, now
 from connector.mapping.compiled import Compiled, KindRules
 from connector.mapping.names import names
-from connector.model import OPEN_INTENTS, Fact, HoldType, Intent, IntentState, Kind, Life, Link, Observed, Op, Ref, Side
+from connector.model import (
+    OPEN_INTENTS,
+    Fact,
+    HoldType,
+    Intent,
+    IntentState,
+    Kind,
+    Life,
+    Link,
+    Observed,
+    Op,
+    Ref,
+    Side,
+    State,
+)
 from connector.service.mending import FETCH, Mender
 from connector.service.status import webhooks
 from connector.store.entries import Webhooks
@@ -19,6 +33,8 @@ from connector.sync.drift import Resting, compared, decided_to_keep, told
 from connector.sync.guards import HANDFUL, UNLINK_SHARE
 from connector.sync.history import was_sent_in
 from connector.sync.loading import load_history
+from connector.sync.persons import unwanted
+from connector.sync.view import View
 
 KEYED = (Kind.MESSAGE, Kind.CONVERSATION, Kind.IDENTITY)
 """Kinds whose CRM record is ours alone. A person's record is the company's and may be merged at any time."""
@@ -197,7 +213,9 @@ class Auditor:
                     mine = [one for one in page.observed if one.ref in ids]
                     linked = {link.crm for link in ledger.links_of(ids, active=True)}
                     owners = self._owners([one for one in mine if one.ref not in linked], ids, rules)
-                    self._add(found, len(mine), audit.strays(mine, linked, busy, fields, owners))
+                    self._add(
+                        found, len(mine), audit.strays(mine, linked, busy, fields, owners, self._kept_out(owners))
+                    )
         finally:
             ledger.usage_add(now().date(), crm.system, crm.usage().calls)
             crm.close()
@@ -235,6 +253,21 @@ class Auditor:
                 for rule in rules
             )
         }
+
+    def _kept_out(self, owners: Mapping[Ref, Ref]) -> dict[Ref, str]:
+        """Those of the owners that shall not be in the CRM: filtered messages, and what is of a person whom somebody decided
+        never to bring in."""
+        ledger = self._ledger
+        facts = ledger.facts(owners.values())
+        above = ledger.facts({fact.parent for fact in facts.values() if fact.parent})
+        persons = {ref: person for ref, fact in facts.items() if (person := audit.person_of(fact, above))}
+        links = ledger.links_of(persons.values(), kinds=[Kind.PERSON])
+        view = View({}, links, settled=ledger.settled_holds(persons.values()))
+        out = {ref: str(fact.reason) for ref, fact in facts.items() if fact.state is State.FILTERED}
+        for ref, person in persons.items():
+            if hold := unwanted(view, person):
+                out[ref] = f"{hold.by} decided about {person}: {hold.choice}"
+        return out
 
     # -- what both answer
 

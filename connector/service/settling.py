@@ -1,10 +1,12 @@
 """Carrying out what a person decided about a hold. Store only: the engine does the rest in its next round."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from connector.app import Plug
 from connector.errors import ConnectorError
-from connector.model import Hold, HoldType, Intent, Kind, Receipt, Ref, State
+from connector.model import OPEN_INTENTS, Fact, Hold, HoldType, Intent, Kind, Receipt, Ref, State
+from connector.store.entries import Settlement
+from connector.store.store import Ledger
 from connector.sync.holds import Around, decide, read_choice, sent_as
 from connector.sync.settling import Landed, settlement
 
@@ -14,8 +16,8 @@ UNSYNCED = (State.HELD, State.OPEN, State.FILTERED)
 def settle(plug: Plug, id: int, choice: str, by: str, why: str, message: Ref | None = None) -> Hold:
     """Answers the hold as it is stored now. `message` names the message that an in-doubt reply became.
 
-    Raises StoreError when there is no such hold or somebody else has settled it, ConnectorError for a choice that its type
-    does not allow.
+    Raises StoreError when there is no such hold, somebody else has settled it, or a write that it is about has gone on meanwhile;
+    ConnectorError for a choice that its type does not allow. Nothing is changed then.
     """
     ledger = plug.ledger
     hold = ledger.hold(id)
@@ -23,11 +25,11 @@ def settle(plug: Plug, id: int, choice: str, by: str, why: str, message: Ref | N
         raise ConnectorError(f"Hold {id} was settled by {hold.by}: {hold.choice} ({hold.why}).", "Nothing was changed.")
     chosen = read_choice(hold, choice, *_nameable(plug, hold))
     around = _around(plug, hold)
-    if hold.type is HoldType.IN_DOUBT and chosen == "sent" and around.intent:
-        _sent(plug, around.intent, message)
-        # Settled by its message, the intent is over; a crash before the next line leaves the hold open, to be asked again.
-        around = _around(plug, hold)
-    ledger.journal(decide(hold, chosen, by, why, around, plug.mapping))
+    entries = decide(hold, chosen, by, why, around, plug.mapping)
+    if chosen == "sent" and around.intent and around.intent.state in OPEN_INTENTS:
+        ledger.settle([_sent(plug, around.intent, message)], entries)
+    else:
+        ledger.journal(entries)
     return ledger.hold(id)
 
 
@@ -55,13 +57,21 @@ def _around(plug: Plug, hold: Hold) -> Around:
     return Around(intent, ledger.open_intents([*identities, *threads, *messages]), messages)
 
 
-def _sent(plug: Plug, intent: Intent, named: Ref | None) -> None:
-    """The reply was sent after all: settle its intent as if the answer had come."""
+def _sent(plug: Plug, intent: Intent, named: Ref | None) -> Settlement:
+    """The reply was sent after all: its intent is settled as if the answer had come."""
     ledger = plug.ledger
     conversation = intent.action.target
     messages = ledger.facts(ledger.children([conversation] if conversation else [], Kind.MESSAGE))
-    taken = {link.platform for link in ledger.links_of(messages, kinds=[Kind.REPLY], active=True)}
-    found = messages[sent_as(intent, list(messages.values()), taken, named)]
+    found = messages[sent_as(intent, list(messages.values()), _taken(ledger, messages, intent), named)]
     landed = Landed(intent, Receipt(found.ref, True, found.fields), intent.action.fields)
     facts = {**messages, **ledger.facts([intent.action.subject])}
-    ledger.settle([settlement(landed, plug.mapping, facts, (), lambda _kind, _ref: None)])
+    return settlement(landed, plug.mapping, facts, (), lambda _kind, _ref: None)
+
+
+def _taken(ledger: Ledger, messages: Mapping[Ref, Fact], intent: Intent) -> dict[Ref, Ref]:
+    """The messages that other replies became: by their link (ended or not), by what their send made, or by their marker."""
+    linked = {link.platform: link.crm for link in ledger.links_of(messages, kinds=[Kind.REPLY])}
+    marked = ledger.by_token(one.token for one in messages.values() if one.token)
+    carried = {one.ref: marked[one.token].action.subject for one in messages.values() if one.token in marked}
+    found = linked | ledger.replies_sent_as(messages) | carried
+    return {message: reply for message, reply in found.items() if reply != intent.action.subject}

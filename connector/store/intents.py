@@ -11,7 +11,7 @@ from connector.errors import StoreError
 from connector.model import OPEN_INTENTS, Fields, Intent, IntentState, Op, Ref, Side, Snapshot
 from connector.store import rows
 from connector.store.database import Listed, listed, many
-from connector.store.entries import NewHold, Settlement, States, Trouble
+from connector.store.entries import Entries, NewHold, Settlement, States, Trouble
 from connector.store.journaling import Journaling
 from connector.store.observing import record_facts
 from connector.store.schema import intents, snapshots
@@ -62,26 +62,21 @@ class Intents(Journaling):
             query = select(intents.c.id, intents.c.body)
             return {row.id: row.body for some in listed(db, ids) for row in db.execute(query.where(self._are(some)))}
 
-    def mark_sending(self, ids: Collection[int], now: datetime) -> None:
-        """Committed before the call: after a crash the row says that the write may have landed. Raises StoreError, marking
-        none, when one of them is not ready (any more)."""
+    def mark_sending(self, ids: Collection[int], now: datetime) -> set[int]:
+        """Committed before the call: after a crash the row says that the write may have landed. Answers those that may go out:
+        one that is not ready any more was given up by a person meanwhile, and the others go without it."""
+        change = (
+            update(intents)
+            .where(intents.c.state == IntentState.READY.value)
+            .values(state=IntentState.SENDING.value, attempts=intents.c.attempts + 1, tried_at=now)
+            .returning(intents.c.id)
+        )
         with self._writing() as db:
-            marked = sum(
-                db.execute(
-                    update(intents)
-                    .where(self._are(some), intents.c.state == IntentState.READY.value)
-                    .values(state=IntentState.SENDING.value, attempts=intents.c.attempts + 1, tried_at=now)
-                ).rowcount
-                for some in listed(db, set(ids))
-            )
-            if marked != len(set(ids)):
-                raise StoreError(
-                    f"{len(set(ids)) - marked} of {len(set(ids))} intents are not ready (any more).",
-                    "Ask the outbox again for those that are.",
-                )
+            return {id_ for some in listed(db, set(ids)) for id_ in db.scalars(change.where(self._are(some)))}
 
-    def settle(self, settlements: Sequence[Settlement]) -> None:
-        """The writes landed: intents done with the records they made, links, snapshots and accounts, all in one transaction.
+    def settle(self, settlements: Sequence[Settlement], decided: Entries | None = None) -> None:
+        """The writes landed: intents done with the records they made, links, snapshots and accounts, all in one transaction,
+        together with what was `decided` by the person who told that they did.
 
         The snapshots are laid over the stored ones, field by field: a write brings only its own lines.
         A link that clashes with another active one is not made; the write has happened all the same, so it is settled and
@@ -89,6 +84,10 @@ class Intents(Journaling):
         """
         now = self._clock()
         with self._writing() as db:
+            if decided is not None:
+                # Two actors: one person says that a reply was sent, another one lets it go out again. The hold is closed by one
+                # of them only; were the reply settled on its own, it might be on its way once more by then.
+                self._journal(db, decided)
             self._change(
                 db,
                 [settlement.intent for settlement in settlements],

@@ -16,6 +16,9 @@ from connector.store.schema import decisions, facts, holds, intents, links, snap
 
 LOOK_AGAIN = "Nothing was stored; plan again on what the store holds now."
 
+UNDER_WAY = (IntentState.SENDING.value, IntentState.IN_DOUBT.value)
+"""What became of such a write is found out by the engine; nobody decides about it meanwhile."""
+
 NEW_LINKS = links.insert()
 CLEAN = (
     update(facts)
@@ -36,26 +39,30 @@ class Journaling(Scoped):
         """One transaction. Answers the new intents in journal order; a key that the journal knows makes none.
 
         Raises StoreError, storing nothing, when the plan no longer fits: an unknown or ended link, a hold that somebody
-        settled in the meantime, a ref that is linked to something else.
+        settled in the meantime, a write that is not any more as a person saw it, a ref that is linked to something else.
         """
         with self._writing() as db:
-            self._close_holds(db, entries.closed_holds)
-            self._release(db, entries)
-            record_facts(db, self.connection, entries.facts)
-            self._end_links(db, entries.ended)
-            self._move_links(db, entries.moved)
-            shown, clashes = self._link(db, entries.links)
-            if clashes:
-                raise StoreError("; ".join(clashes) + ".", LOOK_AGAIN)
-            self._snap(db, [*shown, *entries.snapshots])
-            journaled, ids = self._add_intents(db, entries)
-            self._set_states(db, entries.states)
-            self._open_holds(db, entries.holds)
-            self._decide(db, entries, ids)
-            self._clean(db, entries.clean)
-            self._redo(db, [*entries.redo, *entries.kept])
+            journaled = self._journal(db, entries)
         if journaled:
             self.latest = {intent.id: intent.action for intent in journaled}
+        return journaled
+
+    def _journal(self, db: Connection, entries: Entries) -> list[Intent]:
+        self._close_holds(db, entries.closed_holds)
+        self._release(db, entries)
+        record_facts(db, self.connection, entries.facts)
+        self._end_links(db, entries.ended)
+        self._move_links(db, entries.moved)
+        shown, clashes = self._link(db, entries.links)
+        if clashes:
+            raise StoreError("; ".join(clashes) + ".", LOOK_AGAIN)
+        self._snap(db, [*shown, *entries.snapshots])
+        journaled, ids = self._add_intents(db, entries)
+        self._set_states(db, entries.states)
+        self._open_holds(db, entries.holds)
+        self._decide(db, entries, ids)
+        self._clean(db, entries.clean)
+        self._redo(db, [*entries.redo, *entries.kept])
         return journaled
 
     def _close_holds(self, db: Connection, closed: Iterable[tuple[int, str, str, str]]) -> None:
@@ -71,7 +78,14 @@ class Journaling(Scoped):
                 raise StoreError(f"Hold {id_} is not open (any more) in {self.connection}.", LOOK_AGAIN)
 
     def _release(self, db: Connection, entries: Entries) -> None:
-        """What a person decided about held intents: out again, or never. Only an intent that is still open can change."""
+        """Intents that go out again, never, or were refused. Only one that is still open can change, and one that a person
+        decided about only from the state in which she saw it.
+
+        Two actors: a person gives up a write that waits, and the engine marks it as being sent in the same moment. Were it
+        given up all the same, its record would stand in the CRM linked with nothing, and the settling of the call that it left
+        in would fail for every write of that call. The update looks at the state and changes it in one, so that either the
+        engine finds it given up, or she is told that it is under way.
+        """
         changes = [(id_, {"state": IntentState.READY.value, "not_before": None}) for id_ in entries.requeued] + [
             (id_, {"state": IntentState.DROPPED.value, "error": why, "ended_at": self._clock()})
             for id_, why in entries.dropped
@@ -84,10 +98,25 @@ class Journaling(Scoped):
             change = update(intents).where(
                 intents.c.connection == self.connection,
                 intents.c.id == id_,
-                intents.c.state.in_(rows.OPEN),
+                intents.c.state.in_(_changeable(entries.seen.get(id_))),
             )
             if db.execute(change.values(**values)).rowcount != 1:
-                raise StoreError(f"Intent {id_} is not open (any more) in {self.connection}.", LOOK_AGAIN)
+                raise self._gone_on(db, id_, entries)
+
+    def _gone_on(self, db: Connection, id_: int, entries: Entries) -> StoreError:
+        mine = (intents.c.connection == self.connection, intents.c.id == id_)
+        state = db.scalar(select(intents.c.state).where(*mine))
+        if id_ not in entries.seen or state is None:
+            return StoreError(f"Intent {id_} is not open (any more) in {self.connection}.", LOOK_AGAIN)
+        if state in UNDER_WAY:
+            return StoreError(
+                f"A write that this is about (intent {id_}) is under way.",
+                "Nothing was changed. Try again in a moment: it will be known then what became of it.",
+            )
+        return StoreError(
+            f"A write that this is about (intent {id_}) was {entries.seen[id_]} and is {state} by now.",
+            "Nothing was changed. Look at the hold again, then decide.",
+        )
 
     def _end_links(self, db: Connection, ended: Iterable[tuple[int, str]]) -> None:
         for id_, reason in ended:
@@ -321,6 +350,11 @@ class Journaling(Scoped):
             db.execute(
                 update(facts).where(facts.c.connection == self.connection, facts.c.ref.in_(some)).values(dirty=True)
             )
+
+
+def _changeable(seen: IntentState | None) -> list[str]:
+    """The states that an intent may be taken from; `seen` is the one in which the person saw it who decided about it."""
+    return rows.OPEN if seen is None else [state for state in (seen.value,) if state not in UNDER_WAY]
 
 
 def _carrier(row: DecisionRow, carried: Mapping[tuple[Ref, Ref, Side], int]) -> int | None:

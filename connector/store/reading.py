@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 
 from connector.errors import StoreError
-from connector.model import Fact, Hold, HoldType, Intent, Kind, Link, Ref, Side, Snapshot, State
+from connector.model import Fact, Hold, HoldType, Intent, Kind, Link, Op, Ref, Side, Snapshot, State
 from connector.store import rows
 from connector.store.database import Listed, Scoped, listed
 from connector.store.entries import ConversationStats
@@ -132,6 +132,14 @@ class Reading(Scoped):
         )
         unique = {row["id"]: row for row in found}
         return [rows.intent_of(unique[id_]) for id_ in sorted(unique)]
+
+    def replies_sent_as(self, messages: Iterable[Ref]) -> dict[Ref, Ref]:
+        """Of these messages those that a reply became, with the reply."""
+        query = select(intents.c.result, intents.c.subject).where(
+            intents.c.connection == self.connection, intents.c.op == Op.SEND.value
+        )
+        found = self._in_chunks(messages, lambda some: query.where(intents.c.result.in_(some)))
+        return {Ref.parse(row["result"]): Ref.parse(row["subject"]) for row in found}
 
     def being_created(self, kind: Kind) -> list[Ref]:
         """The platform records of this kind whose CRM record is under way: written down, not yet made."""

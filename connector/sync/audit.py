@@ -176,18 +176,34 @@ def strays(
     busy_keys: Collection[str],
     keys: Collection[str],
     owners: Mapping[Ref, Ref],
+    kept_out: Mapping[Ref, str],
 ) -> list[Offender]:
     """No CRM record carries a key of this connection without being linked. `keys` are the key fields, `busy_keys` the keys
     of writes under way, whose record may stand already; `owners` the platform records whose keys these are, as far as they
-    are known and have no other CRM record. Who a person is, is never told by a key alone."""
+    are known and have no other CRM record; `kept_out` those that shall not be in the CRM, and why. Who a person is, is never
+    told by a key alone.
+
+    Two actors: a write is given up with the decision "never", and it had landed all the same. Were its record linked, the person
+    who decided would see the message in the CRM after all, and every later edit of it.
+    """
     found = []
     for one in seen:
         mine = [str(one.fields[name]) for name in keys if one.fields.get(name)]
         if one.life is Life.LIVE and mine and one.ref not in linked and not set(mine) & set(busy_keys):
             owner = owners.get(one.ref)
-            mend = Adopt(one.kind, owner, one.ref) if owner and one.kind is not Kind.PERSON else None
-            found.append(Offender(f"{one.ref} carries the key {mine[0]}, but is linked with nothing", mend))
+            out = kept_out.get(owner) if owner else None
+            mend = Adopt(one.kind, owner, one.ref) if owner and not out and one.kind is not Kind.PERSON else None
+            text = f"{one.ref} carries the key {mine[0]}, but is linked with nothing"
+            found.append(Offender(f"{text}; {owner} is kept out of the CRM ({out})" if out else text, mend))
     return found
+
+
+def person_of(one: Fact, above: Mapping[Ref, Fact]) -> Ref | None:
+    """Whose a platform record is: the person that a message names, otherwise the one it hangs on. `above` is what it hangs on."""
+    if one.fields.get("person"):
+        return Ref.parse(one.fields["person"])
+    parent = above.get(one.parent) if one.parent else None
+    return parent.parent if parent and parent.kind is Kind.CONVERSATION else one.parent
 
 
 def id_in(key: KeyRule, connection: str, value: str) -> str | None:

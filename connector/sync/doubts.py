@@ -72,8 +72,8 @@ class Doubts:
         for token, intent in self._ledger.by_token(marked).items():
             if intent.state in (IntentState.DONE, IntentState.DROPPED, IntentState.REFUSED):
                 continue
-            if intent.state is IntentState.READY:
-                self._ledger.mark_sending([intent.id], self._clock())
+            if intent.state is IntentState.READY and not self._ledger.mark_sending([intent.id], self._clock()):
+                continue
             one = marked[token]
             self._landing.settle([Landed(intent, Receipt(one.ref, True, one.fields), intent.action.fields)])
             asked = self._ledger.open_holds([intent.action.source], HoldType.IN_DOUBT)

@@ -5,12 +5,14 @@ a customer's CRM deserves less. A handful is always allowed, because a small ins
 What is wrong with single writes, and holds only those back, is in `withheld`.
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from collections.abc import Mapping as Map
 from copy import deepcopy
 from dataclasses import dataclass, field
+from heapq import nsmallest
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeAlias
 
 from connector.errors import Refusal
 from connector.mapping.lenses import is_blank
@@ -30,21 +32,28 @@ BLANK_SHARE = 0.10
 COUNTED = frozenset(("message_count", "first_message_at", "last_message_at", "last_direction"))
 """What the connector counts of a conversation moves with every message that comes in. A thousand older ones that a backfill
 brings are no accident, and must not keep live traffic waiting for a person."""
+EMPTIED = 1000
+"""Changed fields that weigh as much as an emptied one: more than any record has."""
 NONE: Final[Map[Ref, Fact]] = MappingProxyType({})
 CANARIES = 5
 """Linked records that are looked at before anything is written: enough that people do not delete them all by chance, few enough
 for one call."""
 
 
+Case: TypeAlias = tuple[str, str]
+"""A record, and what would become of it."""
+
+
 @dataclass
 class Tally:
-    """What one run has planned so far, over all its batches. `removes` and `unlinks` hold a case for each person who is
-    concerned, `blanks` the cases of a kind, `changes` those of a field of a kind."""
+    """What one run has planned so far, over all its batches. `removes` and `unlinks` hold the cases of each person who is
+    concerned, `blanks` those of a kind, `changes` those of a field of a kind. `losses` says how much a record would lose."""
 
-    removes: dict[Ref, str] = field(default_factory=dict)
-    unlinks: dict[Ref, str] = field(default_factory=dict)
-    blanks: dict[Kind, list[str]] = field(default_factory=dict)
-    changes: dict[tuple[Kind, str], list[str]] = field(default_factory=dict)
+    removes: dict[Ref, list[str]] = field(default_factory=lambda: defaultdict(list))
+    unlinks: dict[Ref, list[str]] = field(default_factory=lambda: defaultdict(list))
+    blanks: dict[Kind, list[Case]] = field(default_factory=lambda: defaultdict(list))
+    changes: dict[tuple[Kind, str], list[Case]] = field(default_factory=lambda: defaultdict(list))
+    losses: Counter[str] = field(default_factory=Counter)
 
     def copy(self) -> "Tally":
         return deepcopy(self)
@@ -57,12 +66,12 @@ class Tally:
         for id_, why in entries.ended:
             if id_ in looked_at:
                 link = looked_at[id_]
-                self.unlinks.setdefault(_owner(link.platform, facts), f"{link.platform} and {link.crm}: {why}")
+                self.unlinks[_owner(link.platform, facts)].append(f"{link.platform} and {link.crm}: {why}")
         for action in entries.intents:
             if action.unique in but:
                 continue
             if action.op is Op.REMOVE:
-                self.removes.setdefault(_owner(action.subject, facts), f"{action.target} would be removed")
+                self.removes[_owner(action.subject, facts)].append(f"{action.target} would be removed")
             elif action.op is Op.UPSERT and action.target is not None and action.kind is not Kind.REPLY:
                 shown = facts[action.target].fields if action.target in facts else {}
                 for decision in action.decisions:
@@ -79,10 +88,21 @@ class Tally:
         there = crm if action.side is Side.CRM else source
         if decision.rule == FIRST or source in COUNTED or (there in shown and is_blank(shown[there])):
             return
-        case = f"{action.target}: {decision.field} would become {decision.value!r}"
-        self.changes.setdefault((action.kind, decision.field), []).append(case)
-        if is_blank(decision.value):
-            self.blanks.setdefault(action.kind, []).append(f"{action.target}: {decision.field} would be emptied")
+        record, emptied = str(action.target), is_blank(decision.value)
+        self.losses[record] += EMPTIED if emptied else 1
+        self.changes[action.kind, decision.field].append(
+            (record, f"{record}: {decision.field} would become {decision.value!r}")
+        )
+        if emptied:
+            self.blanks[action.kind].append((record, f"{record}: {decision.field} would be emptied"))
+
+    def worst(self, cases: Iterable[Case]) -> tuple[str, ...]:
+        """Of the records that would lose most, a case each."""
+        records: dict[str, str] = {}
+        for record, case in cases:
+            records.setdefault(record, case)
+        ranked = nsmallest(EXAMPLES, records, key=lambda record: (-self.losses[record], record))
+        return tuple(records[record] for record in ranked)
 
 
 def _owner(ref: Ref, facts: Map[Ref, Fact]) -> Ref:
@@ -142,20 +162,25 @@ def judge(tally: Tally, links: Map[Kind, int], allowed: Collection[str] = ()) ->
     Each share is one of its own kind: a person has a dozen messages, and all persons together are no large part of all links.
     """
 
-    def limit(code: str, cases: Collection[str], what: str, share: float, of: Kind) -> None:
+    def limit(code: str, count: int, what: str, share: float, of: Kind, examples: tuple[str, ...]) -> None:
         most = max(HANDFUL, int(links[of] * share))
-        if len(cases) > most and code not in allowed:
+        if count > most and code not in allowed:
             raise Refusal(
                 code,
                 f"This run {what}; more than {most} ({share:.0%} of {links[of]} {of} links) looks like an accident.",
                 f"Look at it with `connector plan`; allow it once with `connector sync --allow {code}`.",
-                tuple(cases)[:EXAMPLES],
+                examples,
             )
 
-    gone, lost = len(tally.removes), len(tally.unlinks)
-    limit("mass_remove", tally.removes.values(), f"removes CRM records of {gone} persons", REMOVE_SHARE, Kind.PERSON)
-    limit("mass_unlink", tally.unlinks.values(), f"stops syncing records of {lost} persons", UNLINK_SHARE, Kind.PERSON)
+    for code, persons, what, share in (
+        ("mass_remove", tally.removes, "removes CRM records", REMOVE_SHARE),
+        ("mass_unlink", tally.unlinks, "stops syncing records", UNLINK_SHARE),
+    ):
+        worst = nsmallest(EXAMPLES, persons, key=lambda person: (-len(persons[person]), str(person)))
+        examples = tuple(f"{len(persons[one])} of {one}: {persons[one][0]}" for one in worst)
+        limit(code, len(persons), f"{what} of {len(persons)} persons", share, Kind.PERSON, examples)
     for kind, cases in tally.blanks.items():
-        limit("blank_storm", cases, f"empties {len(cases)} fields", BLANK_SHARE, kind)
+        limit("blank_storm", len(cases), f"empties {len(cases)} fields", BLANK_SHARE, kind, tally.worst(cases))
     for (kind, name), cases in sorted(tally.changes.items(), key=lambda item: len(item[1]), reverse=True):
-        limit("mass_change", cases, f"changes {name} {len(cases)} times", CHANGE_SHARE, kind)
+        many = f"changes {name} {len(cases)} times"
+        limit("mass_change", len(cases), many, CHANGE_SHARE, kind, tally.worst(cases))

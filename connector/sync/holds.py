@@ -17,12 +17,13 @@
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from connector.errors import ConnectorError
 from connector.mapping.compiled import Compiled
 from connector.model import OPEN_INTENTS, Action, Fact, Hold, HoldType, Intent, IntentState, Kind, Ref, State, stamp
 from connector.store.entries import Entries
+from connector.sync.cursor import FUTURE
 from connector.sync.placeholders import parents
 from connector.sync.replies import DROP, outcome
 
@@ -35,6 +36,9 @@ CHOICES: Mapping[HoldType, tuple[str, ...]] = {
 }
 ASKS_WHICH = (HoldType.IDENTITY, HoldType.CONVERSATION)
 """Holds that are settled by naming a record."""
+SHOWN = 5
+LETTERS = 40
+"""Of the messages that a reply may have become: how many are shown, and how much of their text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,15 @@ def read_choice(hold: Hold, text: str, system: str, objects: Collection[str]) ->
 
 
 def decide(hold: Hold, choice: str, by: str, why: str, around: Around, mapping: Compiled) -> Entries:
-    """What follows from a choice that `read_choice` accepted (for `sent` see `sent_as`)."""
+    """What follows from a choice that `read_choice` accepted (for `sent` see `sent_as`), as long as the writes that it changes
+    are as `around` shows them."""
+    entries = _what_follows(hold, choice, by, why, around, mapping)
+    changed = {*entries.requeued, *(id_ for id_, _ in entries.dropped)}
+    writes = [*around.below, *([around.intent] if around.intent else [])]
+    return replace(entries, seen={one.id: one.state for one in writes if one.id in changed})
+
+
+def _what_follows(hold: Hold, choice: str, by: str, why: str, around: Around, mapping: Compiled) -> Entries:
     closed = [(hold.id, choice, by, why)]
     match hold.type:
         case HoldType.IDENTITY:
@@ -153,31 +165,56 @@ def _not_sent(why: str, around: Around, mapping: Compiled) -> list[Action]:
     return [outcome(rules, reply, "failed", why)] if rules and reply else []
 
 
-def sent_as(intent: Intent, messages: Sequence[Fact], taken: Collection[Ref], named: Ref | None) -> Ref:
-    """The message that an in-doubt reply became: the one a person named, else the only outbound message with its text
-    that came at or after the attempt and is no other reply's. `messages` are those of its conversation.
+def sent_as(intent: Intent, messages: Sequence[Fact], taken: Mapping[Ref, Ref], named: Ref | None) -> Ref:
+    """The message that an in-doubt reply became: the one a person named, else the only one with its text that came at or after
+    the attempt. `messages` are those of its conversation, `taken` those that other replies became, with these.
 
-    Raises ConnectorError when that is not exactly one.
+    Raises ConnectorError when that is not exactly one, or the named one cannot be it.
     """
+    candidates = [one for one in messages if not _unfit(intent, one, taken)]
     if named is not None:
-        if any(one.ref == named for one in messages):
-            return named
-        raise ConnectorError(
-            f"{named} is not a known message of {intent.action.target}.", "Look for it with `connector explain`."
-        )
+        known = next((one for one in messages if one.ref == named), None)
+        wrong = _unfit(intent, known, taken) if known else f"it is no message that is known of {intent.action.target}"
+        if wrong:
+            raise ConnectorError(f"{named} cannot be this reply: {wrong}.", _name_one_of(candidates))
+        return named
     text, since = intent.action.fields.get("text"), stamp(intent.tried_at) if intent.tried_at else ""
-    fitting = [
-        one.ref
-        for one in messages
-        if one.ref not in taken
-        and one.fields.get("direction") == "outbound"
-        and one.fields.get("text") == text
-        and str(one.fields.get("sent_at") or "") >= since
-    ]
+    fitting = [one for one in candidates if one.fields.get("text") == text and _sent_at(one) >= since]
     if len(fitting) == 1:
-        return fitting[0]
-    found = ", ".join(map(str, fitting)) or "none that fits is known"
-    raise ConnectorError(f"Which message is it? {found}.", "Name it: --message system:message:id.")
+        return fitting[0].ref
+    found = "More than one fits" if fitting else "None that is known has its text and came since it was tried"
+    raise ConnectorError(f"Which message is this reply? {found}.", _name_one_of(fitting or candidates))
+
+
+def _unfit(intent: Intent, message: Fact, taken: Mapping[Ref, Ref]) -> str:
+    """Why a message of the conversation cannot be the reply; empty where it may be. A message that is taken for a reply is
+    brought into the CRM with the words of that reply."""
+    if message.fields.get("direction") != "outbound":
+        return "it came in, and a reply goes out"
+    if message.fields.get("private"):
+        return "it is a private note"
+    if message.ref in taken:
+        return f"it is what became of {taken[message.ref]}"
+    # The two clocks may differ by as much as a clock is ever believed to be wrong.
+    if intent.planned_at and "" < _sent_at(message) < stamp(intent.planned_at - FUTURE):
+        return f"it was sent at {_sent_at(message)}, before the reply was asked for"
+    return ""
+
+
+def _sent_at(message: Fact) -> str:
+    return str(message.fields.get("sent_at") or "")
+
+
+def _name_one_of(messages: Sequence[Fact]) -> str:
+    if not messages:
+        return (
+            "No message that it may be is known. If it stands on the platform, run `connector sync` first, so that it is read; "
+            "if it does not, choose again or drop."
+        )
+    newest = sorted(messages, key=lambda one: (_sent_at(one), one.ref), reverse=True)[:SHOWN]
+    shown = [f"{one.ref} ({_sent_at(one)}, {str(one.fields.get('text') or '')[:LETTERS]!r})" for one in newest]
+    more = f"; and {len(messages) - SHOWN} older ones" if len(messages) > SHOWN else ""
+    return f"Name it with --message: {'; '.join(shown)}{more}."
 
 
 def _open(intent: Intent | None) -> tuple[int, ...]:

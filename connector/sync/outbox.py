@@ -116,9 +116,13 @@ class Outbox:
     ) -> tuple[Answered | None, Rows]:
         """One call. `before` is the call before it, which is settled while this one is under way. Answers the call, and the rows
         of the one that may follow at once."""
+        action = rows[0][0].action
+        marked = self._ledger.mark_sending([intent.id for intent, _ in rows], self._clock())
+        rows = [(intent, fields) for intent, fields in rows if intent.id in marked]
+        if not rows:
+            self._finish(before, report)
+            return None, []
         intents = [intent for intent, _ in rows]
-        action = intents[0].action
-        self._ledger.mark_sending([intent.id for intent in intents], self._clock())
         writes = [as_write(intent, fields) for intent, fields in rows]
         adapter = self._adapters[action.side]
         call = hands.submit(adapter.upsert if action.op is Op.UPSERT else adapter.remove, writes)
@@ -201,7 +205,8 @@ class Outbox:
             # message, until the platform shows that.
             self._ledger.requeue([intent.id], self._clock() + HEARING_WAIT, "waits until the platform is read")
             return
-        self._ledger.mark_sending([intent.id], self._clock())
+        if not self._ledger.mark_sending([intent.id], self._clock()):
+            return
         there = self._ledger.carrier(action.target, intent.token) if action.target else None
         if there:
             # Two actors: we send it, and the store is lost; restored from a backup, it asks for the same reply once more.

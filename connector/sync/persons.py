@@ -9,7 +9,9 @@ from connector.model import Fact, Hold, HoldType, Kind, Life, Link, Ref, Side, S
 from connector.sync.draft import Draft, Linker, Standing
 from connector.sync.identity import Answer, Verdict, judge, shared_evidence
 from connector.sync.pairs import Pair, Reserved, Settled
+from connector.sync.view import View
 
+NEVER = "never"
 PRIMARY = "the platform allows this value once; it stays with {}"
 
 
@@ -24,7 +26,7 @@ def plan_person(draft: Draft, fact: Fact) -> None:
     """Merge a linked person. A person without a link is planned when a message needs it."""
     link = draft.view.link(Kind.PERSON, fact.ref)
     if link is None:
-        if draft.view.hold(HoldType.IDENTITY, fact.ref) or binding(draft, fact.ref):
+        if draft.view.hold(HoldType.IDENTITY, fact.ref) or binding(draft.view, fact.ref):
             place_person(draft, fact.ref)
         return
     if not draft.first_visit(Kind.PERSON, fact.ref):
@@ -88,7 +90,7 @@ def persons_to_find(draft: Draft, wanted: Sequence[Ref]) -> list[Fact]:
         fact = draft.view.facts.get(ref)
         if fact is None or fact.life is not Life.LIVE or ref in found or ref in draft.view.coming:
             continue
-        if draft.view.link(Kind.PERSON, ref) or draft.view.ended(Kind.PERSON, ref) or binding(draft, ref):
+        if draft.view.link(Kind.PERSON, ref) or draft.view.ended(Kind.PERSON, ref) or binding(draft.view, ref):
             continue
         found[ref] = fact
     return list(found.values())
@@ -121,7 +123,7 @@ def _linked_place(draft: Draft, link: Link, person: Ref) -> Standing:
 
 
 def _settle_or_match(draft: Draft, fact: Fact) -> Standing:
-    settled = binding(draft, fact.ref)
+    settled = binding(draft.view, fact.ref)
     if settled:
         return _follow_choice(draft, fact, settled)
     ended = draft.view.ended(Kind.PERSON, fact.ref)
@@ -154,7 +156,7 @@ def _evidence(draft: Draft, fact: Fact) -> frozenset[tuple[str, str]]:
 
 def _follow_choice(draft: Draft, fact: Fact, settled: Hold) -> Standing:
     by = f"{settled.by} decided" + (f": {settled.why}" if settled.why else "")
-    if settled.choice == "never":
+    if settled.choice == NEVER:
         return Standing(blocked=(State.FILTERED, "a person decided: never"))
     if settled.choice == "create":
         return _create(draft, fact, (by,))
@@ -273,13 +275,19 @@ def _deleted(draft: Draft, person: Ref, link: Link) -> Standing:
     return Standing(blocked=(State.HELD, f"identity of {person}"))
 
 
-def binding(draft: Draft, person: Ref) -> Hold | None:
+def binding(view: View, person: Ref) -> Hold | None:
     """A person's decision about this identity. One that was made before the link ended does not bind any more."""
-    settled = draft.view.settlement(HoldType.IDENTITY, person)
-    ended = draft.view.ended(Kind.PERSON, person)
+    settled = view.settlement(HoldType.IDENTITY, person)
+    ended = view.ended(Kind.PERSON, person)
     if settled is None or settled.details.get("ended") != (ended.id if ended else None):
         return None
     return settled
+
+
+def unwanted(view: View, person: Ref) -> Hold | None:
+    """The decision by which this person shall never come into the CRM, as long as it binds."""
+    settled = None if view.link(Kind.PERSON, person) else binding(view, person)
+    return settled if settled and settled.choice == NEVER else None
 
 
 def choice(draft: Draft, subject: Ref) -> Settled:

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from heapq import nlargest
 
 from connector.errors import Refusal
 from connector.model import Action, Fact, Fields, Op, Ref, Side
@@ -60,6 +61,15 @@ def text_of(send: Action) -> str:
     return str(send.fields.get("text", "")).strip()
 
 
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is told of a write that is held back. The heavier the worse: the older the reply (in seconds), the more often the
+    value was written."""
+
+    text: str
+    weight: float
+
+
 @dataclass
 class Withheld:
     """One run's judgement over all its batches. `sends` counts the replies of the whole run, `allowed` names guards that a
@@ -67,7 +77,7 @@ class Withheld:
 
     allowed: Collection[str] = ()
     sends: int = 0
-    cases: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    cases: dict[str, list[Case]] = field(default_factory=lambda: defaultdict(list))
     back: set[str] = field(default_factory=set)
     """The keys of what was held back."""
     _said: dict[tuple[Ref, str], list[Said]] = field(default_factory=lambda: defaultdict(list))
@@ -97,12 +107,12 @@ class Withheld:
                 code,
                 f"{len(cases)} writes are held back: they {REASONS[code]}.",
                 f"Look at them with `connector plan`; let them go with `connector sync --allow {code}`.",
-                tuple(cases[:EXAMPLES]),
+                tuple(case.text for case in nlargest(EXAMPLES, cases, key=lambda case: case.weight)),
             )
             for code, cases in sorted(self.cases.items())
         ]
 
-    def _wrong(self, action: Action, lately: Lately) -> tuple[str, str]:
+    def _wrong(self, action: Action, lately: Lately) -> tuple[str, Case | None]:
         """The guard that holds a write back and what to tell about it; what only waits behind another is not told."""
         if action.op is Op.SEND:
             return self._send(action, lately.now, lately.facts)
@@ -113,9 +123,9 @@ class Withheld:
             and "flip_flop" not in self.allowed
         ):
             return _flips(action, lately.written[action.target])
-        return "", ""
+        return "", None
 
-    def _send(self, action: Action, now: datetime, facts: Mapping[Ref, Fact]) -> tuple[str, str]:
+    def _send(self, action: Action, now: datetime, facts: Mapping[Ref, Fact]) -> tuple[str, Case | None]:
         """Two actors: a colleague's first reply is held back, his second is fine. Were it let out, it would overtake the first,
         so the rest of the conversation waits. It does not wait for what the customer was told already."""
         lane, reply = str(action.lane), facts.get(action.source)
@@ -125,13 +135,13 @@ class Withheld:
         one = Said(person, text_of(action), asked)
         code, case = self._judged(action, one, now)
         if not code and lane in self._blocked:
-            return "behind", ""
+            return "behind", None
         if code:
             if code != "double_replies":
                 self._blocked.add(lane)
-            return code, case
+            return code, Case(case, (now - one.at).total_seconds())
         self._heard(one)
-        return "", ""
+        return "", None
 
     def _judged(self, action: Action, one: Said, now: datetime) -> tuple[str, str]:
         if self.sends > BURST and "reply_burst" not in self.allowed:
@@ -149,14 +159,15 @@ class Withheld:
             known.append(one)
 
 
-def _flips(action: Action, written: Sequence[Fields]) -> tuple[str, str]:
+def _flips(action: Action, written: Sequence[Fields]) -> tuple[str, Case | None]:
     counts = Counter(
         name for name, value in action.fields.items() for fields in written if name in fields and fields[name] == value
     )
     for name, count in counts.most_common(1):
         if count >= FLIPS:
-            return "flip_flop", f"{action.target}: {name} was set to this value {count} times within the hour"
-    return "", ""
+            text = f"{action.target}: {name} was set to this value {count} times within the hour"
+            return "flip_flop", Case(text, count)
+    return "", None
 
 
 def _without(entries: Entries, back: Sequence[Action]) -> Entries:

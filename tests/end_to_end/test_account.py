@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from connector.cli import app
 from connector.cli.shared import LEFT_OVER, STORE
+from connector.model import Ref
 from connector.sandbox.serve import running
 from connector.store.store import Store
 
@@ -228,6 +229,31 @@ def test_a_stray_record_with_the_key_of_nobody_remains_for_a_person(site: Site, 
     assert shown.exit_code == LEFT_OVER
     assert "carries the key shop:no-such-message" in shown.stdout
     site.office.crm("DELETE", f"sobjects/Task/{id_}")
+
+
+def test_a_stray_record_of_a_person_whom_nobody_wants_in_the_crm_remains_for_a_person(site: Site, thread: int) -> None:
+    """Their write was given up with the decision "never", and had landed all the same."""
+    office = site.office
+    office.crm("DELETE", f"sobjects/Contact/{task(site, thread)['WhoId']}")
+    office.sync()
+    office.write_again(thread, "Hello?")
+    office.sync()
+    conversation = Ref("chatwoot", "conversation", str(thread))
+    person = office.ledger.facts([conversation])[conversation].parent
+    (hold,) = [one for one in office.ledger.open_holds() if one.subject == person]
+    message = site.message_of(thread)
+    key = {"Subject": "it had landed", "SMM_Message_Key__c": f"shop:{message.rpartition(':')[2]}"}
+    (id_,) = office.crm_control("seed", object="Task", records=[key])["ids"]
+    office.decide(hold, "never")
+    assert site.repaired() == {STRAY: (0, 1)}, "before the decision was carried out"
+    office.sync()
+    assert site.state_of(message) == "filtered"
+    assert site.repaired() == {STRAY: (0, 1)}
+    assert "is kept out of the CRM" in site.run("audit").stdout
+    office.sync()
+    assert site.state_of(message) == "filtered"
+    assert office.record("Task", Id=id_)["Subject"] == "it had landed"
+    office.crm("DELETE", f"sobjects/Task/{id_}")
 
 
 def test_a_message_that_the_store_has_never_seen_is_read_and_keeps_its_one_record(site: Site, thread: int) -> None:

@@ -1,7 +1,8 @@
 """Faults that the simulation has found, each as the shortest story that shows it; and a store that is older than the world."""
 
 import itertools
-from datetime import timedelta
+from collections.abc import Collection
+from datetime import datetime, timedelta
 
 import pytest
 from databases import Databases
@@ -12,7 +13,8 @@ from promises import check
 
 from connector.adapters.memory import Fault
 from connector.errors import Rejected
-from connector.model import HoldType, Kind, Ref, Side
+from connector.model import HoldType, IntentState, Kind, Ref, Side
+from connector.store.entries import Entries
 from connector.store.store import Store
 from connector.sync.report import Report
 
@@ -340,3 +342,29 @@ def test_a_restored_store_sends_nothing_before_the_platform_was_read(
     worlds.quiet()
     assert [one.text for one in worlds.platform.network_receives] == ["it is on its way"]
     check(worlds)
+
+
+@pytest.mark.parametrize("count", [2, 1], ids=["one of the call", "the whole call"])
+def test_what_a_person_gives_up_just_before_it_leaves_stays_and_the_rest_of_the_call_goes(
+    count: int, worlds: Worlds
+) -> None:
+    _, conversation = customer(worlds, 1)
+    worlds.quiet()
+    for number in range(count):
+        text = {"direction": "inbound", "text": f"message {number}", "sent_at": f"2026-03-02T09:01:0{number}Z"}
+        worlds.platform.add("message", text, parent=conversation)
+    ledger, given_up = worlds.engine.ledger, list[int]()
+    mark = ledger.mark_sending
+
+    def after_her(ids: Collection[int], now: datetime) -> set[int]:
+        (*_, last) = (ledger.intent(id_) for id_ in sorted(ids))
+        if last.action.kind is Kind.MESSAGE and not given_up:
+            given_up.append(last.id)
+            worlds.ledger.journal(Entries(dropped=[(last.id, "kim decided: spam")], seen={last.id: last.state}))
+        return mark(ids, now)
+
+    ledger.mark_sending = after_her  # type: ignore[method-assign]
+    one_turn(worlds)
+    assert [ledger.intent(id_).state for id_ in given_up] == [IntentState.DROPPED]
+    written = [fields["Description"] for fields in worlds.live(Side.CRM, "Task").values()]
+    assert sorted(written) == sorted(["hello", *[f"message {number}" for number in range(count - 1)]])

@@ -123,6 +123,7 @@ def test_a_record_that_is_not_there_exactly_once_is_told_and_only_one_of_two_may
     assert [one.mend for one in told] == mends
 
 
+KEPT_OUT = Ref("chatwoot", "message", "3-42")
 PERSON = Observed(TASK, Kind.PERSON, {"Key__c": "main:1"})
 
 
@@ -131,6 +132,7 @@ PERSON = Observed(TASK, Kind.PERSON, {"Key__c": "main:1"})
     [
         (seen(Key__c="main:1"), {TASK}, set(), {}, []),
         (seen(Key__c="main:1"), set(), set(), {}, [None]),
+        (seen(Key__c="main:1"), set(), set(), {TASK: KEPT_OUT}, [None]),
         (seen(Key__c="main:1"), set(), set(), {TASK: MESSAGE}, [Adopt(Kind.MESSAGE, MESSAGE, TASK)]),
         (PERSON, set(), set(), {TASK: MESSAGE}, [None]),
         (seen(Key__c="main:1"), set(), {"main:1"}, {}, []),
@@ -141,7 +143,35 @@ PERSON = Observed(TASK, Kind.PERSON, {"Key__c": "main:1"})
 def test_a_record_of_ours_without_a_link_is_told_and_adopted_by_its_owner_unless_it_is_a_person(
     one, linked, busy, owners, mends
 ):
-    assert [told.mend for told in audit.strays([one], linked, busy, {"Key__c"}, owners)] == mends
+    told = audit.strays([one], linked, busy, {"Key__c"}, owners, {KEPT_OUT: "sam decided: never"})
+    assert [each.mend for each in told] == mends
+    assert any("sam decided: never" in each.text for each in told) == (KEPT_OUT in owners.values())
+
+
+CONVERSATION = Ref("chatwoot", "conversation", "3")
+ANN, BEA = Ref("chatwoot", "person", "7"), Ref("chatwoot", "person", "8")
+
+
+def below(kind: Kind, parent: Ref | None, **fields) -> Fact:
+    return Fact(Ref("chatwoot", kind, "1"), Side.PLATFORM, kind, fields, "1", parent=parent)
+
+
+@pytest.mark.parametrize(
+    ("one", "person"),
+    [
+        (below(Kind.MESSAGE, CONVERSATION, person=str(BEA)), BEA),
+        (below(Kind.MESSAGE, CONVERSATION), ANN),
+        (below(Kind.CONVERSATION, ANN), ANN),
+        (below(Kind.IDENTITY, ANN), ANN),
+        (below(Kind.IDENTITY, None), None),
+    ],
+)
+def test_whose_a_record_is(one, person):
+    known = {
+        CONVERSATION: Fact(CONVERSATION, Side.PLATFORM, Kind.CONVERSATION, {}, "1", parent=ANN),
+        ANN: Fact(ANN, Side.PLATFORM, Kind.PERSON, {}, "1"),
+    }
+    assert audit.person_of(one, known) == person
 
 
 @pytest.mark.parametrize(

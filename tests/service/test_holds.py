@@ -13,9 +13,9 @@ from connector.app import Plug
 from connector.errors import ConnectorError
 from connector.mapping.compiled import Context, compile_mapping
 from connector.mapping.load import load_mapping
-from connector.model import Action, Fact, Hold, HoldType, Intent, IntentState, Kind, Op, Ref, Side, State
+from connector.model import Action, Fact, Hold, HoldType, Intent, IntentState, Kind, Op, Receipt, Ref, Side, State
 from connector.service.settling import settle
-from connector.store.entries import Entries, NewHold
+from connector.store.entries import Entries, NewHold, NewLink, Settlement
 from connector.store.store import Store
 from connector.sync.holds import CHOICES, Around, choices, decide, read_choice, sent_as
 from connector.sync.placeholders import placeholder
@@ -188,6 +188,7 @@ def message(number: int, **fields) -> Fact:
     return Fact(Ref("chatwoot", "message", f"3-{number}"), Side.PLATFORM, Kind.MESSAGE, shown, "1")
 
 
+OTHER_REPLY = Ref("salesforce", "Social_Outbound__c", "a025g00000AbCdFAAV")
 SENT = intent(op=Op.SEND, kind=Kind.REPLY, subject=REPLY, target=CONVERSATION, fields={"text": "Hello"})
 THREAD = [
     message(1, sent_at="2026-03-01T08:00:00Z"),
@@ -199,16 +200,38 @@ THREAD = [
 
 
 def test_a_sent_reply_is_the_only_message_that_fits():
-    assert sent_as(SENT, THREAD, {THREAD[4].ref}, None) == THREAD[3].ref
+    assert sent_as(SENT, THREAD, {THREAD[4].ref: OTHER_REPLY}, None) == THREAD[3].ref
 
 
 @pytest.mark.parametrize(
-    ("messages", "named"),
-    [(THREAD, None), (THREAD[:3], None), ([], None), (THREAD, Ref("chatwoot", "message", "9-9"))],
+    ("messages", "told", "way_out"),
+    [
+        (THREAD, "More than one fits", "chatwoot:message:3-5 (2026-03-01T09:00:01Z, 'Hello'); chatwoot:message:3-4 ("),
+        (THREAD[:3], "None that is known has its text", "chatwoot:message:3-3 (2026-03-01T09:00:01Z, 'Hello!')"),
+        ([], "None that is known has its text", "connector sync"),
+        (
+            [message(n) for n in range(10, 17)],
+            "More than one fits",
+            "3-12 (2026-03-01T09:00:01Z, 'Hello'); and 2 older",
+        ),
+    ],
 )
-def test_a_sent_reply_that_cannot_be_told_is_asked_for(messages, named):
-    with pytest.raises(ConnectorError, match=r"Which message|not a known message"):
-        sent_as(SENT, messages, set(), named)
+def test_a_sent_reply_that_cannot_be_told_is_asked_for_with_those_it_may_be(messages, told, way_out):
+    with pytest.raises(ConnectorError, match=told) as error:
+        sent_as(SENT, messages, {}, None)
+    assert way_out in error.value.way_out
+
+
+@pytest.mark.parametrize(
+    ("choice", "intents", "seen"),
+    [
+        ("drop", {"intent": intent(), "below": [BELOW, ELSEWHERE]}, {1: IntentState.HELD, 2: IntentState.READY}),
+        ("retry", {"intent": intent()}, {1: IntentState.HELD}),
+        ("retry", {"intent": intent(state=IntentState.DONE)}, {}),
+    ],
+)
+def test_a_decision_names_the_state_in_which_each_write_that_it_changes_was_seen(choice, intents, seen):
+    assert decided(hold(HoldType.REFUSED), choice, **intents).seen == seen
 
 
 @given(
@@ -294,10 +317,7 @@ def test_settling_a_refused_write(plug, choice, state):
 
 def test_settling_a_reply_as_sent_links_it_with_its_message(plug):
     facts(plug)
-    given = action(
-        Op.SEND, Kind.REPLY, REPLY, side=Side.PLATFORM, object="message", target=CONVERSATION, fields={"text": "Hello"}
-    )
-    settle(plug, held(plug, given, HoldType.IN_DOUBT), "sent", "sam", "I saw it")
+    settle(plug, held(plug, send(text="Hello"), HoldType.IN_DOUBT), "sent", "sam", "I saw it")
     (link,) = plug.ledger.links_of([REPLY])
     assert (link.platform, link.kind) == (MESSAGE, Kind.REPLY)
     assert plug.ledger.intent(1).state is IntentState.DONE
@@ -306,11 +326,144 @@ def test_settling_a_reply_as_sent_links_it_with_its_message(plug):
 
 def test_a_reply_whose_message_is_unknown_stays_held(plug):
     facts(plug)
-    given = action(
-        Op.SEND, Kind.REPLY, REPLY, side=Side.PLATFORM, object="message", target=CONVERSATION, fields={"text": "Bye"}
-    )
-    id_ = held(plug, given, HoldType.IN_DOUBT)
+    id_ = held(plug, send(text="Bye"), HoldType.IN_DOUBT)
     with pytest.raises(ConnectorError, match="Which message"):
         settle(plug, id_, "sent", "sam", "I saw it")
     assert plug.ledger.intent(1).state is IntentState.HELD
     assert plug.ledger.hold(id_).choice is None
+
+
+def send(reply=REPLY, **fields) -> Action:
+    return action(Op.SEND, Kind.REPLY, reply, side=Side.PLATFORM, object="message", target=CONVERSATION, fields=fields)
+
+
+def shown(id_: str, parent: Ref = CONVERSATION, token: str | None = None, **fields) -> Fact:
+    given = {"direction": "outbound", "text": "On its way!", "sent_at": "2026-03-01T09:00:05Z"} | fields
+    return Fact(
+        Ref("chatwoot", "message", id_),
+        Side.PLATFORM,
+        Kind.MESSAGE,
+        given,
+        "1",
+        parent=parent,
+        token=token,
+        dirty=False,
+    )
+
+
+def another_reply_that_was_sent_as(plug: Plug, message: Ref, *, linked: bool) -> None:
+    (other,) = plug.ledger.journal(Entries(intents=[send(OTHER_REPLY, text="On its way!")]))
+    plug.ledger.mark_sending([other.id], NOW)
+    links = (NewLink(Kind.REPLY, message, OTHER_REPLY),) if linked else ()
+    plug.ledger.settle([Settlement(other.id, Receipt(message, True), links)])
+
+
+def another_reply_whose_link_ended(plug: Plug, message: Ref) -> None:
+    another_reply_that_was_sent_as(plug, message, linked=True)
+    (link,) = plug.ledger.links_of([message])
+    plug.ledger.journal(Entries(ended=[(link.id, "deleted in the CRM")]))
+
+
+def another_reply_that_is_still_unsure(plug: Plug, message: Ref) -> None:
+    (other,) = plug.ledger.journal(Entries(intents=[send(OTHER_REPLY, text="On its way!")]))
+    plug.ledger.mark_sending([other.id], NOW)
+    plug.ledger.record([replace(plug.ledger.facts([message])[message], token=other.token)])
+
+
+IT_CANNOT_BE = {
+    "the customer's own": ([shown("3-90", direction="inbound")], None, "it came in, and a reply goes out"),
+    "a private note": ([shown("3-90", private=True)], None, "it is a private note"),
+    "one of another conversation": (
+        [shown("3-90", parent=Ref("chatwoot", "conversation", "4"))],
+        None,
+        "it is no message that is known of",
+    ),
+    "one that nobody has read": ([], None, "it is no message that is known of chatwoot:conversation:3"),
+    "one from before it was asked for": (
+        [shown("3-90", sent_at="2026-03-01T08:49:59Z")],
+        None,
+        "it was sent at 2026-03-01T08:49:59Z, before",
+    ),
+    "another reply": (
+        [shown("3-90")],
+        lambda plug, ref: another_reply_that_was_sent_as(plug, ref, linked=True),
+        f"it is what became of {OTHER_REPLY}",
+    ),
+    "another reply whose link clashed": (
+        [shown("3-90")],
+        lambda plug, ref: another_reply_that_was_sent_as(plug, ref, linked=False),
+        f"it is what became of {OTHER_REPLY}",
+    ),
+    "another reply that is gone in the CRM": (
+        [shown("3-90")],
+        another_reply_whose_link_ended,
+        f"it is what became of {OTHER_REPLY}",
+    ),
+    "a message with another reply's marker": (
+        [shown("3-90")],
+        another_reply_that_is_still_unsure,
+        f"it is what became of {OTHER_REPLY}",
+    ),
+}
+
+
+@pytest.mark.parametrize(("messages", "before", "wrong"), IT_CANNOT_BE.values(), ids=IT_CANNOT_BE.keys())
+def test_a_message_that_cannot_be_the_reply_is_refused_with_those_that_can(plug, messages, before, wrong):
+    facts(plug)
+    plug.ledger.record([shown("3-91", text="It is on its way!"), *messages])
+    named = Ref("chatwoot", "message", "3-90")
+    id_ = held(plug, send(text="On its way!"), HoldType.IN_DOUBT)
+    if before:
+        before(plug, named)
+    with pytest.raises(ConnectorError) as error:
+        settle(plug, id_, "sent", "sam", "I saw it", named)
+    assert str(error.value).startswith(f"{named} cannot be this reply: {wrong}")
+    assert "chatwoot:message:3-91 (2026-03-01T09:00:05Z, 'It is on its way!')" in error.value.way_out
+    assert str(named) not in error.value.way_out
+    assert plug.ledger.intent(1).state is IntentState.HELD
+    assert plug.ledger.hold(id_).choice is None
+    assert plug.ledger.links_of([REPLY]) == []
+
+
+@pytest.mark.parametrize("sent_at", ["2026-03-01T09:00:05Z", "2026-03-01T08:50:01Z"], ids=["after", "by a slow clock"])
+def test_the_message_that_a_person_names_is_the_reply_though_the_network_changed_its_text(plug, sent_at):
+    facts(plug)
+    plug.ledger.record([shown("3-90", text="**On its way!**", sent_at=sent_at)])
+    id_ = held(plug, send(text="On its way!"), HoldType.IN_DOUBT)
+    settle(plug, id_, "sent", "sam", "I saw it", Ref("chatwoot", "message", "3-90"))
+    (link,) = plug.ledger.links_of([REPLY])
+    assert link.platform.id == "3-90"
+    assert plug.ledger.hold(id_).choice == "sent"
+
+
+def test_a_reply_that_was_recognised_meanwhile_is_settled_by_any_choice(plug):
+    facts(plug)
+    id_ = held(plug, send(text="Hello"), HoldType.IN_DOUBT)
+    plug.ledger.settle([Settlement(1, Receipt(MESSAGE, True))])
+    settle(plug, id_, "sent", "sam", "I saw it")
+    assert (plug.ledger.hold(id_).choice, plug.ledger.intent(1).state) == ("sent", IntentState.DONE)
+
+
+def test_a_write_that_leaves_while_a_person_decides_never_is_not_taken_out_of_its_call(plug, monkeypatch):
+    """She has read what hangs on the person, and the engine sends it before her decision is written down."""
+    facts(plug)
+    below = action(
+        kind=Kind.CONVERSATION,
+        subject=CONVERSATION,
+        fields={"Contact__c": placeholder(Kind.PERSON, PERSON, "Contact")},
+    )
+    (one,) = plug.ledger.journal(Entries(intents=[below], holds=[NewHold(HoldType.IDENTITY, PERSON, "?", {})]))
+    read = plug.ledger.open_intents
+
+    def then_it_leaves(refs):
+        found = read(refs)
+        plug.store.at("main").mark_sending([one.id], NOW)
+        return found
+
+    monkeypatch.setattr(plug.ledger, "open_intents", then_it_leaves)
+    with pytest.raises(ConnectorError, match="under way") as error:
+        settle(plug, 1, "never", "sam", "spam")
+    assert "Try again in a moment" in error.value.way_out
+    assert (plug.ledger.hold(1).choice, plug.ledger.intent(one.id).state) == (None, IntentState.SENDING)
+    settle(plug, 1, "never", "sam", "spam")
+    assert plug.ledger.intent(one.id).state is IntentState.SENDING, "what became of it is found out first"

@@ -47,6 +47,7 @@ def test_another_connection_sees_nothing(store, filled, make, clock):
     assert other.known([message, link.crm, person]) == set()
     assert other.open_intents([message]) == other.intents_for(message) == other.ready(clock(), 9) == []
     assert other.by_token([intent.token]) == {}
+    assert other.mark_sending([intent.id], clock()) == set()
     assert other.open_holds() == other.open_holds([person]) == []
     assert other.decisions_for(person) == other.conflicts(9) == other.problems() == other.last_runs(9) == []
     assert other.usage(date(2026, 1, 1)) == {}
@@ -59,7 +60,6 @@ def test_another_connection_sees_nothing(store, filled, make, clock):
 
 FOREIGN = {
     "settle": lambda other, make, intent, link, hold: other.settle([make.settlement(intent, "1")]),
-    "mark": lambda other, make, intent, link, hold: other.mark_sending([intent.id], other._clock()),
     "drop": lambda other, make, intent, link, hold: other.drop(intent.id, "x"),
     "end a link": lambda other, make, intent, link, hold: other.journal(Entries(ended=[(link.id, "x")])),
     "move a link": lambda other, make, intent, link, hold: other.journal(

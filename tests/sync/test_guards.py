@@ -214,3 +214,40 @@ def test_a_side_that_shows_none_of_its_records_is_refused_with_examples_and_the_
     assert len(refusal.value.examples) == EXAMPLES
     assert "connector sync --allow empty_side" in refusal.value.way_out
     check_canaries(Side.CRM, canaries(*[GONE] * 5), HANDFUL, {"empty_side"})
+
+
+def loses(n, *values):
+    """A write that gives a record's first, second, ... field these values."""
+    decisions = tuple(
+        Decision(f"F{i}~f{i}", Outcome.TO_CRM, "changed", "told", value) for i, value in enumerate(values)
+    )
+    where = Ref("crm", "Contact", f"{n:03}")
+    return Action(f"c{n}", Op.UPSERT, Side.CRM, Kind.PERSON, "Contact", {}, ref(n), ref(n), where, decisions=decisions)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_the_examples_are_the_records_that_would_lose_most_in_whatever_order_they_were_planned(backwards):
+    worse = {40: ("", "b"), 30: ("", "", "b"), 20: ("b", "b", "b")}
+    writes = [loses(n, *worse.get(n, ("b",))) for n in range(50)]
+    made = Tally()
+    made.add(Entries(intents=writes[::-1] if backwards else writes))
+    with pytest.raises(Refusal) as refusal:
+        judge(made, all_of(0))
+    assert [one.partition(": ")[0] for one in refusal.value.examples] == [
+        "crm:Contact:030",
+        "crm:Contact:040",
+        "crm:Contact:020",
+    ]
+
+
+def test_a_record_that_loses_many_fields_is_one_example_and_equal_ones_are_told_in_the_order_of_their_names():
+    made = Tally()
+    made.add(Entries(intents=[loses(n, *[""] * (9 if n == 7 else 1)) for n in reversed(range(50))]))
+    with pytest.raises(Refusal) as refusal:
+        judge(made, all_of(0))
+    assert refusal.value.code == "blank_storm"
+    assert [one.partition(": ")[0] for one in refusal.value.examples] == [
+        "crm:Contact:007",
+        "crm:Contact:000",
+        "crm:Contact:001",
+    ]

@@ -168,3 +168,14 @@ def test_a_guard_shows_three_examples_and_the_command_that_allows_it_once(code):
     assert f"connector sync --allow {code}" in refusals[code].way_out
     entries, refusals = sift(case["actions"], **rest, withheld=Withheld({code}, case.get("sends", 0)))
     assert (left(entries), refusals) == ([one.unique for one in case["actions"]], {})
+
+
+def test_the_oldest_replies_and_what_was_written_most_often_are_the_examples():
+    ages = (2, 5, 3, 9, 4)
+    facts = {ref_: fact for n, age in enumerate(ages) for ref_, fact in asked(n, NOW - age * OLD).items()}
+    _, refusals = sift([reply(n, conversation=n) for n in range(5)], facts)
+    assert [one.split()[0] for one in refusals["old_replies"].examples] == [str(ref("Outbound", n)) for n in (3, 1, 4)]
+
+    written = {ref("Contact", n): [{"City": "Delft"}] * (FLIPS + times) for n, times in enumerate(ages)}
+    _, refusals = sift([update(n, City="Delft") for n in range(5)], written=written)
+    assert [one.split(": ")[0] for one in refusals["flip_flop"].examples] == [str(ref("Contact", n)) for n in (3, 1, 4)]
