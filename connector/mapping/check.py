@@ -11,7 +11,7 @@ from connector.adapters.base import Capabilities, FieldInfo, ObjectInfo
 from connector.errors import Problem
 from connector.mapping.compiled import MAX_KEY, Context, compile_mapping, reads
 from connector.mapping.lenses import Base
-from connector.mapping.model import Direction, FieldMapping, Key, Replies, Rule, Scalar
+from connector.mapping.model import Direction, FieldMapping, Filter, Key, Replies, Rule, Scalar
 from connector.mapping.model import Mapping as MappingFile
 from connector.mapping.names import AROUND, platform_kind
 from connector.mapping.source import Place, did_you_mean
@@ -82,6 +82,9 @@ def check(
 
 def _findings(mapping: MappingFile, known: _Side) -> Iterator[Problem]:
     persons = mapping.persons
+    conversations = mapping.conversations
+    for filters in (persons.filters, conversations.filters if conversations else (), mapping.messages.filters):
+        yield from _filters(filters)
     for object_ in persons.objects:
         place = persons.place.at("object" if object_ == persons.object else "also")
         key, creates = persons.key, object_ == persons.object and persons.nobody in ("create", "hold")
@@ -99,6 +102,15 @@ def _findings(mapping: MappingFile, known: _Side) -> Iterator[Problem]:
             yield from _section(kind, place, section.object, section.key, section.fields, known, True)
     if mapping.replies is not None:
         yield from _replies(mapping.replies, known)
+
+
+def _filters(filters: Sequence[Filter]) -> Iterator[Problem]:
+    """A rule that takes records in spares them from the rules below; where none of those keeps any out, it changes nothing."""
+    for number, rule in enumerate(filters):
+        if rule.take and all(one.take for one in filters[number:]):
+            message = f"{rule.name!r} changes nothing: what no filter keeps out comes in anyway."
+            way_out = "Add a filter below it that keeps the others out: when: {id: {present: true}}, take: false."
+            yield rule.place.at("take").problem(message, way_out, "warning")
 
 
 def _section(
