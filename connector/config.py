@@ -6,7 +6,6 @@ rotated secret is found and no secret is ever part of a repr, a log line or an e
 
 import os
 import re
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import date, timedelta
 from pathlib import Path
@@ -24,7 +23,7 @@ from pydantic import (
     field_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from sqlalchemy.engine import make_url
 
 from connector.errors import ConfigError, Problem
@@ -95,7 +94,13 @@ class Secret:
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         def make(value: Any, info: core_schema.ValidationInfo) -> Secret:
-            return value if isinstance(value, Secret) else cls(value if isinstance(value, str) else "", _base(info))
+            if isinstance(value, Secret):
+                return value
+            made = cls(value if isinstance(value, str) else "", _base(info))
+            if problem := made.problem():
+                what, way_out = problem
+                raise PydanticCustomError("secret", "{what}", {"what": what, "way_out": way_out})
+            return made
 
         return core_schema.with_info_plain_validator_function(
             make, serialization=core_schema.plain_serializer_function_ser_schema(lambda secret: secret.reference)
@@ -308,8 +313,6 @@ def load_config(path: Path) -> Config:
     """
     data = read(path)
     config, problems = validate(Config, data, context=path.parent.absolute())
-    if config is not None:
-        problems += _secrets(config)
     if problems or config is None:
         raise ConfigError(sorted(problems, key=lambda problem: (problem.line, problem.path)))
     return config
@@ -318,15 +321,3 @@ def load_config(path: Path) -> Config:
 def schema() -> dict[str, Any]:
     """The JSON Schema of config files, for editors."""
     return Config.model_json_schema(by_alias=True)
-
-
-def _secrets(model: Strict) -> Iterator[Problem]:
-    """Every secret of the config that cannot be read now."""
-    for name in type(model).model_fields:
-        value = getattr(model, name)
-        place: Place = model.place.at(name)
-        for item in value.values() if isinstance(value, dict) else (value,):
-            if isinstance(item, Strict):
-                yield from _secrets(item)
-            elif isinstance(item, Secret) and (found := item.problem()):
-                yield place.problem(*found)

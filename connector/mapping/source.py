@@ -292,7 +292,7 @@ def _problem(model: type[BaseModel], place: Place, detail: ErrorDetails) -> Prob
     if kind == "missing":
         return here.at(name).problem("is missing.", f"Add {name}.")
     message = SHAPES.get(kind) or detail["msg"].removeprefix("Value error, ").rstrip(".")
-    return here.problem(message[:1].lower() + message[1:] + ".")
+    return here.problem(message[:1].lower() + message[1:] + ".", detail.get("ctx", {}).get("way_out", ""))
 
 
 SHAPES: Final = {

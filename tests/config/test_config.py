@@ -229,6 +229,15 @@ def test_all_problems_come_at_once_in_the_order_of_the_file(write):
     assert len(found) >= 4
 
 
+def test_no_fault_hides_that_a_secret_is_missing(write):
+    missing = {"env:STORE_KEY": "env:NO_SUCH_KEY", "client_secret: file:token": "client_secret: file:nowhere"}
+    alone = refused(write(**missing))
+    assert len(alone) == 2
+    for fault in ({"mapping: mapping.yaml": "mapping: nope.yaml"}, {"account: 3": "acount: 3"}, {"60s": "soon"}):
+        found = refused(write(**missing, **fault))
+        assert set(alone) < set(found), found
+
+
 def test_a_missing_config_is_told_by_its_name(tmp_path):
     with pytest.raises(ConfigError, match=r"nowhere\.yaml: there is no such file"):
         load_config(tmp_path / "nowhere.yaml")

@@ -223,6 +223,14 @@ def test_all_problems_come_at_once_in_the_order_of_the_file(small):
     assert [line.split(":")[1] for line in problems(faulty)] == ["8", "16", "23", "33"]
 
 
+def test_what_a_line_lacks_does_not_hide_what_else_is_wrong_with_it(small):
+    found = problems(
+        small.replace("platform: status, direction: both, rule: platform,", "platform: stauts, direction: both,")
+    )
+    assert any("direction both needs a rule" in line for line in found), found
+    assert any("has no field 'stauts'" in line and "Did you mean status?" in line for line in found), found
+
+
 def test_lines_for_different_objects_may_write_the_same_field(small):
     two = small.replace(
         "    - {crm: Contact__c, link: person, of: Contact}\n",
