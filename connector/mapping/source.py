@@ -160,9 +160,7 @@ def _parse(text: str, file: str) -> Located:
     try:
         root = yaml.compose(text)
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        message = f"broken YAML: {NAMED.sub('', str(error.problem or error.context))}."
-        raise ConfigError([Problem(file, mark.line + 1 if mark else 0, "", message)]) from None
+        raise ConfigError([_broken(file, error)]) from None
     except YAMLError as error:
         raise ConfigError([Problem(file, 0, "", f"broken YAML: {str(error).splitlines()[0]}.")]) from None
     except RecursionError:
@@ -178,6 +176,20 @@ def _parse(text: str, file: str) -> Located:
     if reader.problems:
         raise ConfigError(reader.problems)
     return data
+
+
+def _broken(file: str, error: MarkedYAMLError) -> Problem:
+    """Where the parser stopped, and where that began which it could not end: a quote that nobody closed swallows what follows."""
+    message = f"broken YAML: {NAMED.sub('', str(error.problem or error.context))}"
+    stopped, begun = error.problem_mark or error.context_mark, error.context_mark
+    line = stopped.line + 1 if stopped else 0
+    if stopped and begun and begun.line != stopped.line and str(error.context).startswith("while "):
+        message += f" in line {line}, {error.context} that begins in line {begun.line + 1}"
+        line = begun.line + 1 if str(error.context).startswith("while scanning") else line
+    way_out = (
+        "Look at this line and above it, for a quote or a bracket left open, or a colon or an indent that is missing."
+    )
+    return Problem(file, line, "", f"{message}.", way_out)
 
 
 class _Reader:

@@ -250,6 +250,23 @@ def test_the_shipped_mappings_fit_the_schema_for_editors(shipped):
     assert list(Draft202012Validator(schema()).iter_errors(dumped)) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "line", "told"),
+    [
+        ('a: 1\nb:\n  c: "open\n  d: 2\ne: 3\n', 3, "in line 6, while scanning a quoted scalar that begins in line 3"),
+        ("a:\n  x: 1\n  b 1\n  c: 2\n", 3, "in line 4, while scanning a simple key that begins in line 3"),
+        ("a: [3\nb: 2\nc: 1\n", 2, "in line 2, while parsing a flow sequence that begins in line 1"),
+        ("a:\n  b: 1\n c: 2\n", 3, "in line 3, while parsing a block mapping that begins in line 1"),
+        ("a: b: c\n", 1, "mapping values are not allowed here."),
+    ],
+)
+def test_broken_yaml_is_told_with_where_it_begins_and_where_the_parser_stopped(text, line, told):
+    (problem,) = problems(text)
+    assert problem.startswith(f"m.yaml:{line}: broken YAML: ")
+    assert told in problem
+    assert "Look at this line and above it" in problem
+
+
 def test_a_missing_file_is_told_by_its_name(tmp_path):
     with pytest.raises(ConfigError, match=r"none\.yaml: there is no such file"):
         load_mapping(tmp_path / "none.yaml")
