@@ -51,7 +51,14 @@ def test_a_settled_identity_brings_the_held_messages_in(used):
     refused = used.run("holds", "settle", str(hold["id"]), "--choice", "perhaps", "--because", "no idea")
     assert refused.exit_code == 1
     assert all(choice in refused.stderr for choice in hold["choices"])
-    assert "salesforce:Contact" in used.run("holds", "show", str(hold["id"])).stdout
+    shown = used.run("holds", "show", str(hold["id"]))
+    contacts = {f"salesforce:Contact:{row['Id']}": row for row in used.crm("Contact")}
+    for candidate in hold["details"]["candidates"]:
+        contact = contacts[candidate["ref"]]
+        assert candidate["shows"]["Email"] == contact["Email"]
+        assert f"Name: {contact['FirstName']} {contact['LastName']}; Email: {contact['Email']}" in shown.stdout
+        assert "Account.Name" in candidate["shows"]
+    assert "@" not in shown.stderr, "people's data stays out of the log"
 
     choice = hold["choices"][0].rpartition(":")[2]
     settled = used.run("holds", "settle", str(hold["id"]), "--choice", choice, "--because", "she called", "--by", "sam")
