@@ -136,6 +136,22 @@ def test_explain_of_something_unknown_says_how_to_write_it(used, text):
     assert "chatwoot:message:" in messages(result)
 
 
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["check", "--connection", "main"], "connector --connection NAME check"),
+        (["check", "--config", "other.yaml"], "connector --config FILE check"),
+        (["holds", "list", "-c", "other.yaml"], "connector -c FILE holds list"),
+        (["sync", "--debug"], "connector --debug sync"),
+        (["check", "--conection", "main"], "No such option"),
+    ],
+)
+def test_an_option_behind_the_command_is_told_where_it_stands(site, args, told):
+    result = site.run(*args)
+    assert result.exit_code == 2
+    assert told in messages(result)
+
+
 def test_a_guard_is_allowed_to_a_connector_that_is_running(used):
     store = Store.open(f"sqlite:///{used.folder}/connector.db", clock=lambda: datetime.now(UTC))
     ledger = store.at("main")
