@@ -303,8 +303,9 @@ def _problem(model: type[BaseModel], place: Place, detail: ErrorDetails) -> Prob
         return here.problem("unknown key.", did_you_mean(name, _keys(owner) if owner else ()))
     if kind == "missing":
         return here.at(name).problem("is missing.", f"Add {name}.")
-    message = SHAPES.get(kind) or detail["msg"].removeprefix("Value error, ").rstrip(".")
-    return here.problem(message[:1].lower() + message[1:] + ".", detail.get("ctx", {}).get("way_out", ""))
+    given = detail.get("ctx", {})
+    said = SHAPES[kind].format(**given) if kind in SHAPES else detail["msg"].removeprefix("Value error, ").rstrip(".")
+    return here.problem(said[:1].lower() + said[1:] + ".", given.get("way_out", ""))
 
 
 SHAPES: Final = {
@@ -313,8 +314,24 @@ SHAPES: Final = {
     "list_type": "needs a list",
     "tuple_type": "needs a list",
     "string_type": "needs a text; put it in quotes",
+    "path_type": "needs a path",
+    "int_type": "needs a whole number",
+    "int_parsing": "needs a whole number",
+    "int_from_float": "needs a whole number",
+    "float_type": "needs a number",
+    "float_parsing": "needs a number",
+    "bool_type": "needs true or false",
+    "bool_parsing": "needs true or false",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be {ge} or more",
+    "less_than_equal": "must be {le} or less",
+    "too_short": "needs at least {min_length}",
+    "literal_error": "must be {expected}",
+    "enum": "must be {expected}",
+    "union_tag_invalid": "{discriminator} must be {expected_tags}",
+    "union_tag_not_found": "needs {discriminator}",
 }
-"""pydantic's words for a wrong shape, in the words of YAML."""
+"""What pydantic says of a wrong shape or value, in the words of YAML."""
 
 
 def _in_file(place: Place, loc: Sequence[str | int]) -> Path_:

@@ -144,7 +144,7 @@ REFUSED = [
         "{crm: Count__c, platform: message_count, direction: both, rule: crm}",
         "message_count is derived or belongs to another record",
     ),
-    ("an unknown rule", "rule: platform", "rule: plaftorm", "input should be 'crm', 'platform'"),
+    ("an unknown rule", "rule: platform", "rule: plaftorm", "must be 'crm', 'platform'"),
     (
         "a union of what is no set",
         "direction: both, rule: platform",
@@ -189,7 +189,7 @@ REFUSED = [
     ),
     ("a bad time zone", "zone: Europe/Amsterdam", "zone: Amsterdam", "'Amsterdam' is no time zone"),
     ("a bad region", "region: NL", "region: Holland", "'Holland' is no country code"),
-    ("another version", "version: 1", "version: 2", "m.yaml:1: version: input should be 1."),
+    ("another version", "version: 1", "version: 2", "m.yaml:1: version: must be 1."),
     ("a missing section", "messages:\n", "messages: ~\nzzz:\n", "m.yaml:26: messages: needs `key: value` lines."),
     ("a key twice", "region: NL", "region: NL\nregion: DE", "m.yaml:6: region: stands here twice, first in line 5."),
     ("broken YAML", "also: [Lead]", "also: [Lead", "broken YAML"),
