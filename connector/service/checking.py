@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from connector.adapters.base import Account, Adapter, Capabilities, ObjectInfo
+from connector.adapters.base import Account, Adapter, Capabilities, ObjectInfo, TellsWebhooks
 from connector.app import Joined, Plug
 from connector.config import Config
 from connector.errors import ConfigError, Problem, RemoteError, SchemaDrift
@@ -43,7 +43,7 @@ def check_connection(joined: Joined, schedule: Mapping[str, timedelta], schedule
         except RemoteError as error:
             found.findings += _remote(plug, side, error)
     found.findings += pin_findings(plug, plug.ledger.pins(), found.accounts)
-    found.findings += _webhooks(plug, joined.platform)
+    found.findings += _webhooks(plug, joined.platform, answers=Side.PLATFORM in found.accounts)
     found.findings += unknown_streams([one.capabilities for one in adapters.values()], schedule, schedule_place)
     found.findings += check(
         plug.file,
@@ -92,13 +92,22 @@ def unknown_streams(
             yield place.at("schedule", name).problem(f"there is no stream {name!r}.", did_you_mean(name, known))
 
 
-def _webhooks(plug: Plug, platform: Adapter) -> Iterator[Problem]:
+def _webhooks(plug: Plug, platform: Adapter, *, answers: bool) -> Iterator[Problem]:
+    """`answers`: the platform let us in, so that it can be asked what it calls."""
+    here, path = plug.config.place.at("platform"), f"/webhooks/{plug.name}"
     if platform.capabilities.webhooks and plug.config.platform.webhook_secret is None:
-        yield plug.config.place.at("platform").problem(
+        yield here.problem(
             "no webhook_secret, so webhooks are refused and new messages arrive by polling only.",
-            f"Point a webhook of {platform.system} at /webhooks/{plug.name} of this service and name its secret.",
+            f"Point a webhook of {platform.system} at {path} of this service and name its secret.",
             "warning",
         )
+    elif answers and isinstance(platform, TellsWebhooks):
+        try:
+            misfit = platform.webhook_misfit(path)
+        except RemoteError as error:
+            misfit = error.message, error.way_out
+        if misfit:
+            yield here.at("webhook_secret").problem(*misfit, "warning")
 
 
 def _described(adapter: Adapter, names: Iterable[str]) -> dict[str, ObjectInfo]:

@@ -16,6 +16,15 @@ def test_check_of_a_good_config_shows_both_accounts_and_ends_with_0(site):
     assert "webhook_secret" in one["findings"][0]["message"]
 
 
+def test_check_tells_that_no_webhook_of_the_platform_leads_here(site):
+    (site.folder / "webhook-secret").write_text("a-webhook-secret")
+    site.edit("config.yaml", "    crm:\n", "      webhook_secret: file:webhook-secret\n    crm:\n")
+    findings = site.json("check")["connections"][0]["findings"]
+    (told,) = [one for one in findings if "webhook" in one["message"]]
+    assert (told["severity"], told["path"]) == ("warning", "connections.main.platform.webhook_secret")
+    assert "https://<public address of this service>/webhooks/main" in told["way_out"]
+
+
 def test_plan_shows_everything_and_writes_nothing(site):
     before = site.crm("Task"), site.crm("Contact")
     planned = site.json("plan", "--limit", "0")[0]
