@@ -6,7 +6,6 @@ rotated secret is found and no secret is ever part of a repr, a log line or an e
 
 import os
 import re
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import date, timedelta
 from pathlib import Path
@@ -24,7 +23,7 @@ from pydantic import (
     field_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from sqlalchemy.engine import make_url
 
 from connector.errors import ConfigError, Problem
@@ -33,6 +32,8 @@ from connector.mapping.source import Located, NotBoolean, Place, Strict, read, v
 DURATION: Final = re.compile(r"(\d{1,6})(s|m|h|d)")
 DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+VERSION: Final = re.compile(r"[0-9]{2,3}\.0")
 URL: Final = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 LOCAL: Final = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])([:/]|$)")
 
@@ -95,7 +96,13 @@ class Secret:
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         def make(value: Any, info: core_schema.ValidationInfo) -> Secret:
-            return value if isinstance(value, Secret) else cls(value if isinstance(value, str) else "", _base(info))
+            if isinstance(value, Secret):
+                return value
+            made = cls(value if isinstance(value, str) else "", _base(info))
+            if problem := made.problem():
+                what, way_out = problem
+                raise PydanticCustomError("secret", "{what}", {"what": what, "way_out": way_out})
+            return made
 
         return core_schema.with_info_plain_validator_function(
             make, serialization=core_schema.plain_serializer_function_ser_schema(lambda secret: secret.reference)
@@ -136,6 +143,26 @@ def _url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _name(value: str) -> str:
+    if not NAME.fullmatch(value):
+        raise ValueError(
+            "a connection's name begins with a small letter and goes on with small letters, digits, - and _, 40 at most"
+        )
+    return value
+
+
+def _share(value: float) -> float:
+    if not 0 < value <= 1:
+        raise ValueError("a share is a part of 1, more than 0 and 1 at most; write half of the calls as 0.5")
+    return value
+
+
+def _version(value: str) -> str:
+    if not VERSION.fullmatch(value):
+        raise ValueError('a version of the API is written in quotes, such as "67.0"')
+    return value
+
+
 def _home(path: Path) -> Path:
     """The path with `~` written out. Raises ValueError where there is no such user."""
     try:
@@ -169,7 +196,9 @@ History: TypeAlias = Annotated[
 ]
 Url: TypeAlias = Annotated[str, AfterValidator(_url)]
 ExistingFile: TypeAlias = Annotated[Path, AfterValidator(_existing)]
-Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
+Name: TypeAlias = Annotated[
+    str, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": f"^{NAME.pattern}$"})
+]
 
 
 class Store(Strict):
@@ -242,7 +271,9 @@ class SalesforceCrm(Strict):
     type: Literal["salesforce"]
     url: Annotated[Url, Field(description="My Domain, such as https://acme.my.salesforce.com")]
     auth: Annotated[ClientCredentials | JwtBearer | RefreshToken, Field(discriminator="flow")]
-    api_version: Annotated[str, Field(pattern=r"^[0-9]{2,3}\.0$")] = "67.0"
+    api_version: Annotated[
+        str, AfterValidator(_version), WithJsonSchema({"type": "string", "pattern": f"^{VERSION.pattern}$"})
+    ] = "67.0"
     ca: Annotated[ExistingFile | None, Field(description="PEM file of a certificate authority of one's own")] = None
 
 
@@ -267,7 +298,13 @@ class Connection(Strict):
     crm: Crm
     mapping: Annotated[ExistingFile, Field(description="the mapping file")]
     crm_daily_share: Annotated[
-        float, NotBoolean, Field(gt=0, le=1, description="part of the CRM's daily API calls that the connector may use")
+        float,
+        NotBoolean,
+        AfterValidator(_share),
+        Field(
+            description="part of the CRM's daily API calls that the connector may use",
+            json_schema_extra={"exclusiveMinimum": 0, "maximum": 1},
+        ),
     ] = 0.5
     history: Annotated[
         History,
@@ -308,8 +345,6 @@ def load_config(path: Path) -> Config:
     """
     data = read(path)
     config, problems = validate(Config, data, context=path.parent.absolute())
-    if config is not None:
-        problems += _secrets(config)
     if problems or config is None:
         raise ConfigError(sorted(problems, key=lambda problem: (problem.line, problem.path)))
     return config
@@ -318,15 +353,3 @@ def load_config(path: Path) -> Config:
 def schema() -> dict[str, Any]:
     """The JSON Schema of config files, for editors."""
     return Config.model_json_schema(by_alias=True)
-
-
-def _secrets(model: Strict) -> Iterator[Problem]:
-    """Every secret of the config that cannot be read now."""
-    for name in type(model).model_fields:
-        value = getattr(model, name)
-        place: Place = model.place.at(name)
-        for item in value.values() if isinstance(value, dict) else (value,):
-            if isinstance(item, Strict):
-                yield from _secrets(item)
-            elif isinstance(item, Secret) and (found := item.problem()):
-                yield place.problem(*found)

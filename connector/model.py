@@ -85,7 +85,9 @@ class Ref:
         system, _, rest = text.partition(":")
         object_, _, id_ = rest.partition(":")
         if not (system and object_ and id_):
-            raise ValueError(f"{text!r} is not a reference; write system:object:id, for example chatwoot:message:90412")
+            raise ValueError(
+                f"{text!r} is not a reference; write system:object:id, for example chatwoot:message:118-90412"
+            )
         return cls(system, object_, id_)
 
 

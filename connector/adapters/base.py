@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from connector.errors import RemoteError
 from connector.model import ALWAYS, Fields, Hint, Kind, Observed, Period, Receipt, Ref, Side, Value
@@ -263,3 +263,12 @@ class Adapter(Protocol):
         """The same after asking the system for its count, which costs one call; nobody is asked where it tells none."""
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class TellsWebhooks(Protocol):
+    """A platform that tells which addresses it calls."""
+
+    def webhook_misfit(self, path: str) -> tuple[str, str] | None:
+        """What keeps its webhooks from reaching an address that ends with `path`, and the way out; None where nothing does, or
+        where the credentials do not let us look. Raises RemoteError."""

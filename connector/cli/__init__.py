@@ -45,12 +45,24 @@ class Guarded(TyperGroup):
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
         except Exception as error:
+            if misplaced := self._misplaced(error):
+                raise typer.BadParameter(misplaced, ctx=getattr(error, "ctx", None)) from None
             if _debug(ctx) or type(error).__module__.startswith(("click", "typer")):
                 raise
             errors().print(
                 f"This is a fault in the program: {type(error).__name__}. Run it again with --debug to see where."
             )
             raise typer.Exit(FAULT) from None
+
+    def _misplaced(self, error: Exception) -> str | None:
+        """Of an option that exists, but before the command: where it stands."""
+        name, where = getattr(error, "option_name", None), getattr(error, "ctx", None)
+        known = next((one for one in self.params if name in one.opts), None)
+        if known is None or where is None:
+            return None
+        value = "" if getattr(known, "is_flag", False) else f" {known.metavar}"
+        program, _, command = where.command_path.partition(" ")
+        return f"{name} stands before the command: {program} {name}{value} {command} …"
 
 
 def _debug(ctx: Any) -> bool:

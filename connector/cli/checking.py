@@ -10,7 +10,9 @@ from connector.service.checking import Checked, check_connection
 def check(context: typer.Context, as_json: Json = False) -> None:
     """Check config, credentials, accounts, webhooks, and the mapping against the live schemas of both sides.
 
-    Reads both systems and writes nothing. Every finding is shown at once, with file and line.
+    Reads both systems and writes nothing. Every finding is shown at once, with file and line. Of webhooks it sees whether
+    the platform has one that leads to this connection, with the right secret and events, where the token may look
+    (administrators); whether a delivery gets through tells `connector status`.
     """
     given = options(context)
     try:

@@ -8,7 +8,7 @@ import typer
 from connector.app import Plug
 from connector.cli.shared import Json, clean, counted, options, plain, print_json, say, short, table
 from connector.errors import ConnectorError, StoreError
-from connector.model import Hold, HoldType, Ref
+from connector.model import Fields, Hold, HoldType, Ref
 from connector.service.settling import settle as settle_hold
 from connector.sync.holds import choices
 
@@ -45,7 +45,7 @@ def list_(
 
 @app.command("show")
 def show(context: typer.Context, id_: Id, as_json: Json = False) -> None:
-    """Show one hold: the question, the evidence, and the choices."""
+    """Show one hold: the question, the evidence with what the CRM's candidates show, and the choices."""
     given = options(context)
     with given.opened() as connector:
         plug, hold = _find(connector.chosen(given.connection), id_)
@@ -58,10 +58,14 @@ def show(context: typer.Context, id_: Id, as_json: Json = False) -> None:
     candidates = hold.details.get("candidates") or []
     table(
         "candidates",
-        ("record", "points", "reasons"),
-        [(one["ref"], one["points"], "; ".join(one["reasons"])) for one in candidates],
+        ("record", "shows", "points", "reasons"),
+        [(one["ref"], _told(one.get("shows") or {}), one["points"], "; ".join(one["reasons"])) for one in candidates],
     )
-    rest = [(name, short(value, 160)) for name, value in hold.details.items() if name != "candidates" and value]
+    rest = [
+        (name, _told(value) if isinstance(value, dict) else short(value, 160))
+        for name, value in hold.details.items()
+        if name != "candidates" and value
+    ]
     table("details", ("what", "value"), rest)
     if hold.choice is None:
         say("choices: " + ", ".join(choices(hold)))
@@ -96,6 +100,10 @@ def settle(
         plug, hold = _find(connector.chosen(given.connection), id_)
         settled = settle_hold(plug, hold.id, choice, by or getpass.getuser(), because.strip(), _ref(message))
     say(f"Hold {settled.id} is settled: {settled.choice}. The next sync carries it out.")
+
+
+def _told(fields: Fields) -> str:
+    return "; ".join(f"{name}: {short(value, 80)}" for name, value in fields.items() if value not in (None, "", []))
 
 
 def _ref(text: str | None) -> Ref | None:

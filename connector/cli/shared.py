@@ -82,7 +82,8 @@ def complain(error: ConnectorError) -> None:
         for problem in error.problems:
             console.print(Text(clean(str(problem)).removeprefix(": "), style="red"))
         return
-    console.print(Text(clean(error.message), style="red"))
+    for line in error.message.split("\n"):
+        console.print(Text(clean(line), style="red"))
     if isinstance(error, Refusal):
         for example in error.examples:
             console.print(Text(f"  {clean(example)}"))

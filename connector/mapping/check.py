@@ -11,7 +11,7 @@ from connector.adapters.base import Capabilities, FieldInfo, ObjectInfo
 from connector.errors import Problem
 from connector.mapping.compiled import MAX_KEY, Context, compile_mapping, reads
 from connector.mapping.lenses import Base
-from connector.mapping.model import Direction, FieldMapping, Key, Replies, Rule, Scalar
+from connector.mapping.model import Direction, FieldMapping, Filter, Key, Replies, Rule, Scalar
 from connector.mapping.model import Mapping as MappingFile
 from connector.mapping.names import AROUND, platform_kind
 from connector.mapping.source import Place, did_you_mean
@@ -56,7 +56,7 @@ def objects(mapping: MappingFile) -> tuple[str, ...]:
 class _Side:
     """What is known of the systems while a mapping is checked."""
 
-    crm: Mapping[str, ObjectInfo]
+    crm: Mapping[str, ObjectInfo] | None
     platform: Mapping[str, ObjectInfo]
     crm_can: Capabilities
     platform_can: Capabilities
@@ -65,7 +65,7 @@ class _Side:
 
 def check(
     mapping: MappingFile,
-    crm: Mapping[str, ObjectInfo],
+    crm: Mapping[str, ObjectInfo] | None,
     platform: Mapping[str, ObjectInfo],
     crm_capabilities: Capabilities,
     platform_capabilities: Capabilities,
@@ -73,8 +73,9 @@ def check(
 ) -> list[Problem]:
     """All findings, errors and warnings, in the order of the file.
 
-    `crm` holds the description of every object that exists, by its name; `platform` by kind (`person`, ...). `users` are
-    the e-mail addresses for which a CRM user is known, None where nobody asked.
+    `crm` holds the description of every object that exists, by its name; `platform` by kind (`person`, ...). Where the CRM was
+    not read (None), or the platform (empty), the mapping is checked against the other side alone. `users` are the e-mail
+    addresses for which a CRM user is known, None where nobody asked.
     """
     known = _Side(crm, platform, crm_capabilities, platform_capabilities, users)
     return sorted(set(_findings(mapping, known)), key=lambda problem: (problem.line, problem.path))
@@ -82,13 +83,17 @@ def check(
 
 def _findings(mapping: MappingFile, known: _Side) -> Iterator[Problem]:
     persons = mapping.persons
+    conversations = mapping.conversations
+    for filters in (persons.filters, conversations.filters if conversations else (), mapping.messages.filters):
+        yield from _filters(filters)
     for object_ in persons.objects:
         place = persons.place.at("object" if object_ == persons.object else "also")
         key, creates = persons.key, object_ == persons.object and persons.nobody in ("create", "hold")
         if persons.lead and object_ == persons.lead.object:
             place, key, creates = persons.lead.place.at("object"), persons.lead.key, persons.nobody == "lead"
         yield from _section(Kind.PERSON, place, object_, key, persons.lines_on(object_), known, creates)
-        yield from _evidence(mapping, object_, known)
+        if known.crm is not None:
+            yield from _evidence(mapping, object_, known.crm)
     for kind, section in (
         (Kind.IDENTITY, mapping.identities),
         (Kind.CONVERSATION, mapping.conversations),
@@ -101,6 +106,15 @@ def _findings(mapping: MappingFile, known: _Side) -> Iterator[Problem]:
         yield from _replies(mapping.replies, known)
 
 
+def _filters(filters: Sequence[Filter]) -> Iterator[Problem]:
+    """A rule that takes records in spares them from the rules below; where none of those keeps any out, it changes nothing."""
+    for number, rule in enumerate(filters):
+        if rule.take and all(one.take for one in filters[number:]):
+            message = f"{rule.name!r} changes nothing: what no filter keeps out comes in anyway."
+            way_out = "Add a filter below it that keeps the others out: when: {id: {present: true}}, take: false."
+            yield rule.place.at("take").problem(message, way_out, "warning")
+
+
 def _section(
     kind: Kind,
     place: Place,
@@ -111,6 +125,10 @@ def _section(
     creates: bool,
 ) -> Iterator[Problem]:
     yield from _kinds(kind, place, lines, known)
+    if known.crm is None:
+        for line in lines:
+            yield from _to_platform(kind, line, known)
+        return
     info = known.crm.get(object_)
     if info is None:
         yield place.problem(f"the CRM has no object {object_}.", did_you_mean(object_, known.crm))
@@ -172,10 +190,8 @@ def _line(kind: Kind, line: FieldMapping, info: ObjectInfo, known: _Side) -> Ite
     if field is None:
         yield _no_field(here.at("crm"), info, line.crm)
         return
-    platform_info = known.platform.get(platform_kind(kind))
+    yield from _to_platform(kind, line, known)
     source = _source(kind, line.platform, known)
-    if line.direction is not Direction.TO_CRM:
-        yield from _to_platform(kind, line, platform_info, source)
     if line.direction is not Direction.TO_PLATFORM:
         yield from _writable(here.at("crm"), line, info, field)
         yield from _type(line, info, field, source)
@@ -200,8 +216,11 @@ def _source(kind: Kind, name: str | None, known: _Side) -> FieldInfo | None:
     return info.field(rest if around else name) if info else None
 
 
-def _to_platform(kind: Kind, line: FieldMapping, info: ObjectInfo | None, field: FieldInfo | None) -> Iterator[Problem]:
-    here = line.place.at("platform")
+def _to_platform(kind: Kind, line: FieldMapping, known: _Side) -> Iterator[Problem]:
+    if line.direction is Direction.TO_CRM:
+        return
+    here, info = line.place.at("platform"), known.platform.get(platform_kind(kind))
+    field = _source(kind, line.platform, known)
     if field is None and info is not None:
         message = f"this platform's {kind} has no field {line.platform}."
         yield here.problem(message, did_you_mean(line.platform or "", info.fields))
@@ -305,21 +324,21 @@ def _choice(here: Place, info: ObjectInfo, field: FieldInfo, value: Scalar) -> I
     )
 
 
-def _evidence(mapping: MappingFile, object_: str, known: _Side) -> Iterator[Problem]:
+def _evidence(mapping: MappingFile, object_: str, crm: Mapping[str, ObjectInfo]) -> Iterator[Problem]:
     for evidence in mapping.persons.match.evidence:
         here = evidence.place
         if evidence.through is not None:
             through = evidence.through
-            info = known.crm.get(through.object)
+            info = crm.get(through.object)
             if info is None:
                 message = f"the CRM has no object {through.object}."
-                yield through.place.at("object").problem(message, did_you_mean(through.object, known.crm))
+                yield through.place.at("object").problem(message, did_you_mean(through.object, crm))
                 continue
             for name, at in ((through.field, "field"), *((name, "person") for name in through.person)):
                 if info.field(name) is None:
                     yield _no_field(through.place.at(at), info, name)
         else:
-            info = known.crm.get(object_)
+            info = crm.get(object_)
             for name in evidence.crm if info else ():
                 if info and info.field(name) is None:
                     yield _no_field(here.at("crm"), info, name)
@@ -331,6 +350,8 @@ def _replies(replies: Replies, known: _Side) -> Iterator[Problem]:
         yield here.problem("this platform's API cannot send replies.", "Remove the replies section.")
     if Kind.REPLY not in known.crm_can.readable:
         yield here.problem("this CRM shows no replies.", "Remove the replies section.")
+    if known.crm is None:
+        return
     info = known.crm.get(replies.object)
     if info is None:
         message = f"the CRM has no object {replies.object}."

@@ -1,7 +1,7 @@
 """A mapping file -> `Mapping`, with every problem at once. Reads the file, decides nothing else.
 
-The form (unknown keys, types, what belongs together on one line) is checked by the models of `model`; here is what takes
-more than one line to see: names, transforms, templates, lines that write the same field.
+The form (unknown keys, types) is checked by the models of `model`; here is what they mean: what belongs together on a line,
+names, transforms, templates, lines that write the same field.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,11 +11,13 @@ from zoneinfo import ZoneInfo
 
 from connector.errors import ConfigError, Problem
 from connector.mapping.model import (
+    SOURCES,
     Direction,
     FieldMapping,
     Filter,
     Key,
     Mapping,
+    Rule,
     TransformStep,
 )
 from connector.mapping.names import ATTRIBUTES, CANONICAL, DERIVED, is_known, known_names, platform_kind
@@ -112,6 +114,7 @@ def _twice(
 
 def _line(kind: Kind, line: FieldMapping) -> Iterator[Problem]:
     here = line.place
+    yield from (here.problem(f"{message}.") for message in _senseless(line))
     if line.platform is not None:
         yield from _platform_field(here.at("platform"), kind, line)
     if line.template is not None:
@@ -126,6 +129,34 @@ def _line(kind: Kind, line: FieldMapping) -> Iterator[Problem]:
         yield here.at("crm").problem(
             f"{line.crm} is a field of another record and can only be read.", "Make the line direction: to_platform."
         )
+
+
+def _senseless(line: FieldMapping) -> Iterator[str]:
+    """What does not belong together on one line."""
+    sources = [name for name in SOURCES if getattr(line, name) is not None]
+    source = sources[0] if len(sources) == 1 else None
+    both, back = line.direction is Direction.BOTH, line.direction is Direction.TO_PLATFORM
+    if source is None:
+        found = " and ".join(sources) or "none of them"
+        yield f"a line needs exactly one of {', '.join(SOURCES)}; here is {found}"
+    elif source != "platform" and (both or back):
+        yield f"{source} only goes to the CRM; remove direction or name a platform field"
+    if source not in (None, "platform") and line.values is not None:
+        yield f"values translates a platform field; it has no meaning with {source}"
+    if source in ("link", "constant") and line.transform is not None:
+        yield f"transform has no meaning with {source}"
+    if both and line.rule is None:
+        yield f"direction both needs a rule: who wins when both sides changed? One of {', '.join(Rule)}"
+    if not both and line.rule not in (None, Rule.FILL_BLANK):
+        yield f"only fill_blank has a meaning on a line that goes {line.direction}; otherwise the source leads"
+    if line.rule is Rule.UNION and not line.holds_set:
+        yield "union joins sets; it needs a set such as platform: tags, or transform: tags"
+    if line.with_person is not None and line.link is None:
+        yield "with_person belongs to a link"
+    if line.on == "create" and line.direction is not Direction.TO_CRM:
+        yield "on: create is for lines that go to_crm"
+    if line.required and back:
+        yield "required is for lines that go to the CRM"
 
 
 def article(kind: Kind) -> str:

@@ -103,35 +103,6 @@ class FieldMapping(Strict):
             step == "tags" or (isinstance(step, dict) and "tags" in step) for step in steps
         )
 
-    @model_validator(mode="after")
-    def _makes_sense(self) -> Self:
-        sources = [name for name in SOURCES if getattr(self, name) is not None]
-        if len(sources) != 1:
-            found = " and ".join(sources) or "none of them"
-            raise ValueError(f"a line needs exactly one of {', '.join(SOURCES)}; here is {found}")
-        source = sources[0]
-        if source != "platform" and self.direction is not Direction.TO_CRM:
-            raise ValueError(f"{source} only goes to the CRM; remove direction or name a platform field")
-        if source != "platform" and self.values is not None:
-            raise ValueError(f"values translates a platform field; it has no meaning with {source}")
-        if source in ("link", "constant") and self.transform is not None:
-            raise ValueError(f"transform has no meaning with {source}")
-        if self.direction is Direction.BOTH and self.rule is None:
-            raise ValueError(f"direction both needs a rule: who wins when both sides changed? One of {', '.join(Rule)}")
-        if self.direction is not Direction.BOTH and self.rule not in (None, Rule.FILL_BLANK):
-            raise ValueError(
-                f"only fill_blank has a meaning on a line that goes {self.direction}; otherwise the source leads"
-            )
-        if self.rule is Rule.UNION and not self.holds_set:
-            raise ValueError("union joins sets; it needs a set such as platform: tags, or transform: tags")
-        if self.with_person is not None and self.link is None:
-            raise ValueError("with_person belongs to a link")
-        if self.on == "create" and self.direction is not Direction.TO_CRM:
-            raise ValueError("on: create is for lines that go to_crm")
-        if self.required and self.direction is Direction.TO_PLATFORM:
-            raise ValueError("required is for lines that go to the CRM")
-        return self
-
 
 class Condition(Strict):
     """One test of one named field. Give exactly one."""

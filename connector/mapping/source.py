@@ -160,9 +160,7 @@ def _parse(text: str, file: str) -> Located:
     try:
         root = yaml.compose(text)
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        message = f"broken YAML: {NAMED.sub('', str(error.problem or error.context))}."
-        raise ConfigError([Problem(file, mark.line + 1 if mark else 0, "", message)]) from None
+        raise ConfigError([_broken(file, error)]) from None
     except YAMLError as error:
         raise ConfigError([Problem(file, 0, "", f"broken YAML: {str(error).splitlines()[0]}.")]) from None
     except RecursionError:
@@ -178,6 +176,20 @@ def _parse(text: str, file: str) -> Located:
     if reader.problems:
         raise ConfigError(reader.problems)
     return data
+
+
+def _broken(file: str, error: MarkedYAMLError) -> Problem:
+    """Where the parser stopped, and where that began which it could not end: a quote that nobody closed swallows what follows."""
+    message = f"broken YAML: {NAMED.sub('', str(error.problem or error.context))}"
+    stopped, begun = error.problem_mark or error.context_mark, error.context_mark
+    line = stopped.line + 1 if stopped else 0
+    if stopped and begun and begun.line != stopped.line and str(error.context).startswith("while "):
+        message += f" in line {line}, {error.context} that begins in line {begun.line + 1}"
+        line = begun.line + 1 if str(error.context).startswith("while scanning") else line
+    way_out = (
+        "Look at this line and above it, for a quote or a bracket left open, or a colon or an indent that is missing."
+    )
+    return Problem(file, line, "", f"{message}.", way_out)
 
 
 class _Reader:
@@ -291,8 +303,9 @@ def _problem(model: type[BaseModel], place: Place, detail: ErrorDetails) -> Prob
         return here.problem("unknown key.", did_you_mean(name, _keys(owner) if owner else ()))
     if kind == "missing":
         return here.at(name).problem("is missing.", f"Add {name}.")
-    message = SHAPES.get(kind) or detail["msg"].removeprefix("Value error, ").rstrip(".")
-    return here.problem(message[:1].lower() + message[1:] + ".")
+    given = detail.get("ctx", {})
+    said = SHAPES[kind].format(**given) if kind in SHAPES else detail["msg"].removeprefix("Value error, ").rstrip(".")
+    return here.problem(said[:1].lower() + said[1:] + ".", given.get("way_out", ""))
 
 
 SHAPES: Final = {
@@ -301,8 +314,24 @@ SHAPES: Final = {
     "list_type": "needs a list",
     "tuple_type": "needs a list",
     "string_type": "needs a text; put it in quotes",
+    "path_type": "needs a path",
+    "int_type": "needs a whole number",
+    "int_parsing": "needs a whole number",
+    "int_from_float": "needs a whole number",
+    "float_type": "needs a number",
+    "float_parsing": "needs a number",
+    "bool_type": "needs true or false",
+    "bool_parsing": "needs true or false",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be {ge} or more",
+    "less_than_equal": "must be {le} or less",
+    "too_short": "needs at least {min_length}",
+    "literal_error": "must be {expected}",
+    "enum": "must be {expected}",
+    "union_tag_invalid": "{discriminator} must be {expected_tags}",
+    "union_tag_not_found": "needs {discriminator}",
 }
-"""pydantic's words for a wrong shape, in the words of YAML."""
+"""What pydantic says of a wrong shape or value, in the words of YAML."""
 
 
 def _in_file(place: Place, loc: Sequence[str | int]) -> Path_:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -122,13 +123,13 @@ def read_rows(path: Path) -> Rows:
         raise LoadError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise LoadError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
-    except csv.Error as error:
-        raise LoadError(f"{path}: not a CSV file: {error}") from error
 
 
 def _parse(path: Path, file: TextIO) -> Rows:
     rows, cells = Rows(), _numbered(file)
     _, header = next(cells, (1, []))
+    if isinstance(header, csv.Error):
+        raise LoadError(f"{path}: not a CSV file: line 1: {header}")
     twice = [name for name in COLUMNS if header.count(name) > 1]
     if twice:
         raise LoadError(f"{path}: columns that stand there twice: {', '.join(twice)}; leave one of each")
@@ -136,6 +137,9 @@ def _parse(path: Path, file: TextIO) -> Rows:
     if missing:
         raise LoadError(f"{path}: missing columns: {', '.join(missing)}; the first line must name {', '.join(COLUMNS)}")
     for line, values in cells:
+        if isinstance(values, csv.Error):
+            rows.bad.append(BadRow(line, f"{values}; a quote is left open, or stands inside a text and is not doubled"))
+            continue
         if not values:
             continue
         try:
@@ -149,14 +153,30 @@ def _parse(path: Path, file: TextIO) -> Rows:
     return rows
 
 
-def _numbered(file: TextIO) -> Iterator[tuple[int, list[str]]]:
-    reader, line = csv.reader(file, strict=True), 1
-    try:
-        for values in reader:
-            yield line, values
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise csv.Error(f"line {line}: {error}") from None
+def _numbered(file: TextIO) -> Iterator[tuple[int, list[str] | csv.Error]]:
+    """Every row with the line where it begins. A row that is no CSV, such as one whose quote is left open, is one line; what
+    the reader took for a part of it is read again."""
+    again: deque[str] = deque()
+    taken: list[str] = []
+
+    def lines() -> Iterator[str]:
+        while text := again.popleft() if again else file.readline():
+            taken.append(text)
+            yield text
+
+    line, broken = 1, True
+    while broken:
+        broken = False
+        try:
+            for values in csv.reader(lines(), strict=True):
+                yield line, values
+                line += len(taken)
+                taken.clear()
+        except csv.Error as error:
+            yield line, error
+            broken, line = True, line + 1
+            again.extendleft(reversed(taken[1:]))
+            taken.clear()
 
 
 def _tweet(line: int, header: list[str], values: list[str]) -> Tweet:

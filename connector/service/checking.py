@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from connector.adapters.base import Account, Adapter, Capabilities, ObjectInfo
+from connector.adapters.base import Account, Adapter, Capabilities, ObjectInfo, TellsWebhooks
 from connector.app import Joined, Plug
 from connector.config import Config
 from connector.errors import ConfigError, Problem, RemoteError, SchemaDrift
@@ -31,20 +31,28 @@ def check_connection(joined: Joined, schedule: Mapping[str, timedelta], schedule
     """All findings. Raises ConfigError when a secret is missing; what the systems say becomes a finding."""
     plug, found = joined.plug, Checked(joined.plug.name)
     adapters = {Side.PLATFORM: joined.platform, Side.CRM: joined.crm}
+    kinds = [kind.value for kind in Kind if kind in joined.platform.capabilities.readable]
+    wanted = {Side.PLATFORM: kinds, Side.CRM: objects(plug.file)}
+    described: dict[Side, dict[str, ObjectInfo]] = {}
+    users: dict[Side, set[str]] = {}
     for side, adapter in adapters.items():
         try:
             found.accounts[side] = adapter.check()
+            users[side] = {user.email for user in adapter.users() if user.email}
+            described[side] = _described(adapter, wanted[side])
         except RemoteError as error:
-            found.findings.append(_remote(plug, side, error))
+            found.findings += _remote(plug, side, error)
     found.findings += pin_findings(plug, plug.ledger.pins(), found.accounts)
-    found.findings += _webhooks(plug, joined.platform)
+    found.findings += _webhooks(plug, joined.platform, answers=Side.PLATFORM in found.accounts)
     found.findings += unknown_streams([one.capabilities for one in adapters.values()], schedule, schedule_place)
-    if len(found.accounts) == len(adapters):
-        try:
-            found.findings += _mapping(joined)
-        except RemoteError as error:
-            side = next((side for side, adapter in adapters.items() if adapter.system == error.system), Side.CRM)
-            found.findings.append(_remote(plug, side, error))
+    found.findings += check(
+        plug.file,
+        described.get(Side.CRM),
+        described.get(Side.PLATFORM, {}),
+        joined.crm.capabilities,
+        joined.platform.capabilities,
+        users[Side.PLATFORM] & users[Side.CRM] if len(users) == len(adapters) else None,
+    )
     return found
 
 
@@ -84,28 +92,25 @@ def unknown_streams(
             yield place.at("schedule", name).problem(f"there is no stream {name!r}.", did_you_mean(name, known))
 
 
-def _webhooks(plug: Plug, platform: Adapter) -> Iterator[Problem]:
+def _webhooks(plug: Plug, platform: Adapter, *, answers: bool) -> Iterator[Problem]:
+    """`answers`: the platform let us in, so that it can be asked what it calls."""
+    here, path = plug.config.place.at("platform"), f"/webhooks/{plug.name}"
     if platform.capabilities.webhooks and plug.config.platform.webhook_secret is None:
-        yield plug.config.place.at("platform").problem(
+        yield here.problem(
             "no webhook_secret, so webhooks are refused and new messages arrive by polling only.",
-            f"Point a webhook of {platform.system} at /webhooks/{plug.name} of this service and name its secret.",
+            f"Point a webhook of {platform.system} at {path} of this service and name its secret.",
             "warning",
         )
+    elif answers and isinstance(platform, TellsWebhooks):
+        try:
+            misfit = platform.webhook_misfit(path)
+        except RemoteError as error:
+            misfit = error.message, error.way_out
+        if misfit:
+            yield here.at("webhook_secret").problem(*misfit, "warning")
 
 
-def _mapping(joined: Joined) -> list[Problem]:
-    platform_users = {user.email for user in joined.platform.users() if user.email}
-    return check(
-        joined.plug.file,
-        _described(joined.crm, objects(joined.plug.file)),
-        _described(joined.platform, [kind.value for kind in Kind if kind in joined.platform.capabilities.readable]),
-        joined.crm.capabilities,
-        joined.platform.capabilities,
-        platform_users & {user.email for user in joined.crm.users() if user.email},
-    )
-
-
-def _described(adapter: Adapter, names: tuple[str, ...] | list[str]) -> dict[str, ObjectInfo]:
+def _described(adapter: Adapter, names: Iterable[str]) -> dict[str, ObjectInfo]:
     """The descriptions of those objects that exist; the mapping check says which ones are missing, and where."""
     found = {}
     for name in names:
@@ -116,5 +121,8 @@ def _described(adapter: Adapter, names: tuple[str, ...] | list[str]) -> dict[str
     return found
 
 
-def _remote(plug: Plug, side: Side, error: RemoteError) -> Problem:
-    return plug.config.place.at(side.value).problem(error.message, error.way_out)
+def _remote(plug: Plug, side: Side, error: RemoteError) -> Iterator[Problem]:
+    here = plug.config.place.at(side.value)
+    yield here.problem(error.message, error.way_out)
+    message = f"the mapping was not checked against {plug.systems[side]}, which could not be read."
+    yield here.problem(message, "Check again when it can.", "warning")

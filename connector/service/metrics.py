@@ -8,9 +8,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from connector.model import IntentState, State
+from connector.service.backfilling import standing
 from connector.service.budget import budget_data
 from connector.service.served import Served
-from connector.service.status import status
+from connector.service.spending import budget_of
+from connector.service.status import streams, webhooks
 
 
 class Metrics(Collector):
@@ -62,30 +64,31 @@ class Metrics(Collector):
         past = gauge("backfill_part", "How much of the backfill that was asked for is in, 0 to 1.")
         rounds = CounterMetricFamily("connector_rounds", "Rounds of this process.", labels=("connection",))
         for name, one in self._served.items():
-            found = status(one.plug, self._clock())
-            for state in State:
-                messages.add_metric((name, state), found.account.get(state, 0))
+            plug, now = one.plug, self._clock()
+            ledger, states, counts = plug.ledger, plug.ledger.states(), plug.ledger.counts()
+            for state, count in states.items():
+                messages.add_metric((name, state), count)
             for intent in IntentState:
-                intents.add_metric((name, intent), found.intents.get(intent, 0))
-            for kind, count in found.holds.items():
+                intents.add_metric((name, intent), counts.intents.get(intent, 0))
+            for kind, count in counts.holds.items():
                 holds.add_metric((name, kind), count)
-            problems.add_metric((name,), len(found.problems))
-            dirty.add_metric((name,), found.dirty)
-            balanced.add_metric((name,), int(found.balanced))
-            for stream in found.streams:
+            problems.add_metric((name,), len(ledger.problems()))
+            dirty.add_metric((name,), ledger.count_dirty())
+            balanced.add_metric((name,), int(not states[State.OPEN]))
+            for stream in streams(plug, now):
                 if stream.lag is not None:
                     lag.add_metric((name, stream.side, stream.stream), stream.lag)
                 if stream.read_at:
                     success.add_metric((name, stream.side, stream.stream), stream.read_at.timestamp())
-            for system, count in found.calls_today.items():
+            for system, count in ledger.usage(now.date()).items():
                 calls.add_metric((name, system), count)
-            for what, amount in budget_data(found.budget).items():
+            for what, amount in budget_data(budget_of(plug, now)[0]).items():
                 if amount is not None:
                     api[what].add_metric((name,), amount)
-            if found.webhooks:
-                lost.add_metric((name,), found.webhooks.lost)
-            if found.backfill:
-                past.add_metric((name,), found.backfill.part)
+            if told := webhooks(plug):
+                lost.add_metric((name,), told.lost)
+            if backfill := standing(ledger):
+                past.add_metric((name,), backfill.part)
             rounds.add_metric((name,), one.rounds)
         yield from (messages, intents, holds, problems, dirty, balanced, lag, calls, *api.values(), success, lost)
         yield from (past, rounds)

@@ -1,6 +1,6 @@
 """Where a connection stands, out of the store alone: account, streams, calls, open work, problems. No network."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -64,8 +64,7 @@ def status(plug: Plug, now: datetime) -> Status:
     """Everything about one connection. `now` is the time of the question."""
     ledger = plug.ledger
     account, counts, pins = ledger.account(), ledger.counts(), ledger.pins()
-    runs, reads = ledger.last_runs(1), ledger.reads()
-    capabilities = plug.capabilities
+    runs = ledger.last_runs(1)
     budget, past = budget_of(plug, now)[0], standing(ledger)
     return Status(
         connection=plug.name,
@@ -77,11 +76,7 @@ def status(plug: Plug, now: datetime) -> Status:
             if reason and state is not State.SYNCED
         },
         balanced=account.balanced,
-        streams=tuple(
-            stream_status(side, stream.name, ledger.cursor(side, stream.name), reads.get((side, stream.name)), now)
-            for side, can in capabilities.items()
-            for stream in can.streams
-        ),
+        streams=tuple(streams(plug, now)),
         calls_today=ledger.usage(now.date()),
         budget=budget,
         history=load_history(ledger).start,
@@ -96,6 +91,15 @@ def status(plug: Plug, now: datetime) -> Status:
         conflicts=tuple(ledger.conflicts(CONFLICTS)),
         webhooks=webhooks(plug),
     )
+
+
+def streams(plug: Plug, now: datetime) -> Iterator[StreamStatus]:
+    """How far both sides were read."""
+    ledger, reads = plug.ledger, plug.ledger.reads()
+    for side, can in plug.capabilities.items():
+        for stream in can.streams:
+            cursor = ledger.cursor(side, stream.name)
+            yield stream_status(side, stream.name, cursor, reads.get((side, stream.name)), now)
 
 
 def webhooks(plug: Plug) -> Webhooks | None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, exists, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, exists, func, or_, select, update
 
 from connector.errors import StoreError
 from connector.model import OPEN_INTENTS, Fields, Intent, IntentState, Op, Ref, Side, Snapshot
@@ -221,14 +221,14 @@ class Intents(Journaling):
         query = select(intents).where(intents.c.connection == self.connection, intents.c.state.in_(states))
         return [rows.intent_of(row) for row in self._rows(query.order_by(intents.c.id))]
 
-    def waiting(self) -> list[Intent]:
-        """Ready, but not before a time that was set when the last attempt failed."""
-        query = select(intents).where(
-            intents.c.connection == self.connection,
-            intents.c.state == IntentState.READY.value,
-            intents.c.not_before.is_not(None),
+    def next_due(self) -> datetime | None:
+        """When the earliest write becomes due that is ready, but not before a time that was set when its last attempt failed."""
+        query = select(func.min(intents.c.not_before)).where(
+            intents.c.connection == self.connection, intents.c.state == IntentState.READY.value
         )
-        return [rows.intent_of(row) for row in self._rows(query.order_by(intents.c.id))]
+        with self._reading() as db:
+            earliest: datetime | None = db.scalar(query)
+        return earliest
 
     def wake(self) -> None:
         """Every ready intent is due at once: what it waited for has come."""

@@ -53,7 +53,8 @@ class Store:
         """Opens the database and brings its schema up to date. Raises StoreError.
 
         `url` is `sqlite:////folder/connector.db` or `postgresql://user@host/database`; `key` the secret that guards the
-        vault; `clock` answers an aware time; `token` makes the markers of intents (20 random hex digits).
+        vault; `clock` answers an aware time; `token` makes the marker of an intent whose key was used before (20 random hex digits); otherwise it is a digest of the
+        key (`rows.marker`).
         """
         engine = connect(url)
         try:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, select, tuple_
 
 from connector.model import Ref
 from connector.store.database import Scoped, chunks, transaction, upsert
@@ -42,9 +42,8 @@ class Turning(Scoped):
         """
         with self._writing() as db:
             for some in chunks(seen.items()):
-                for ref, at in some:
-                    mine = (hints.c.connection == self.connection, hints.c.ref == str(ref), hints.c.named_at == at)
-                    db.execute(hints.delete().where(*mine))
+                named = tuple_(hints.c.ref, hints.c.named_at).in_([(str(ref), at) for ref, at in some])
+                db.execute(hints.delete().where(hints.c.connection == self.connection, named))
 
 
 def due(engine: Engine, connections: Sequence[str], now: datetime) -> list[str]:

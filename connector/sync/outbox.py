@@ -92,7 +92,7 @@ class Outbox:
 
     def next_due(self) -> datetime | None:
         """When the earliest write that waits becomes due."""
-        return min((intent.not_before for intent in self._ledger.waiting() if intent.not_before), default=None)
+        return self._ledger.next_due()
 
     def _next(self, stopped: set[Side]) -> list[Intent]:
         """The next group of intents that one call can carry: same operation, side and kind, in journal order."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from connector.mapping.filters import passes
 from connector.mapping.lenses import is_blank
 from connector.mapping.names import names
-from connector.model import Fact, Hold, HoldType, Kind, Life, Link, Ref, Side, Snapshot, State, Value
+from connector.model import Fact, Fields, Hold, HoldType, Kind, Life, Link, Ref, Side, Snapshot, State, Value
 from connector.sync.draft import Draft, Linker, Standing
 from connector.sync.identity import Answer, Verdict, judge, shared_evidence
 from connector.sync.pairs import Pair, Reserved, Settled
@@ -255,15 +255,31 @@ def _reserved(draft: Draft, fact: Fact, crm: Ref | None, link: Link | None) -> R
 
 
 def _ask(draft: Draft, fact: Fact, verdict: Verdict, question: str, ended: Link | None = None) -> Standing:
+    found = {one.ref: one.fields for one in draft.view.candidates.get(fact.ref) or ()}
     details: dict[str, Value] = {
         "person": {name: fact.fields.get(name) for name in ("name", "email", "phone", "handle", "identity_keys")},
         "ended": ended.id if ended else None,
         "candidates": [
-            {"ref": str(one.ref), "points": one.points, "reasons": list(one.reasons)} for one in verdict.scored
+            {
+                "ref": str(one.ref),
+                "points": one.points,
+                "reasons": list(one.reasons),
+                "shows": _shown(draft, one.ref, found[one.ref]),
+            }
+            for one in verdict.scored
         ],
     }
     draft.hold(HoldType.IDENTITY, fact.ref, question, details)
     return Standing(blocked=(State.HELD, f"identity of {fact.ref}"))
+
+
+def _shown(draft: Draft, candidate: Ref, fields: Fields) -> dict[str, Value]:
+    """What tells a person which record this is: the values that the mapping reads of it, as they were looked up."""
+    persons = draft.mapping.persons
+    read = [rule.crm for rule in persons.on(candidate.object) if rule.to_platform_allowed]
+    read += [name for one in persons.match.evidence if one.through is None for name in one.crm]
+    values = {name: fields.get(name) for name in dict.fromkeys(read)}
+    return {name: value for name, value in values.items() if not is_blank(value) and value != candidate.id}
 
 
 def _deleted(draft: Draft, person: Ref, link: Link) -> Standing:

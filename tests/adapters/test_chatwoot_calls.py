@@ -217,3 +217,33 @@ def test_a_webhook_hints_at_refs_only(data: dict[str, Any], refs: list[str]) -> 
 def test_a_genuine_but_broken_body_is_unreadable(body: bytes) -> None:
     with pytest.raises(Unreadable):
         webhook.read(body, account=3)
+
+
+HOOK = {"id": 9, "url": "https://sync.shop.example/webhooks/main", "secret": SECRET, "subscriptions": [*webhook.EVENTS]}
+
+
+@pytest.mark.parametrize(
+    ("hooks", "told"),
+    [
+        ([HOOK], None),
+        ([HOOK | {"url": "https://other.example/webhooks/main/", "secret": "x"}, HOOK], None),
+        ([{name: value for name, value in HOOK.items() if name != "secret"}], None),
+        ([], "no webhook of Chatwoot leads to /webhooks/main"),
+        ([HOOK | {"url": "https://me:pass@sync.shop.example"}], "no webhook of Chatwoot leads to /webhooks/main"),
+        ([HOOK | {"url": "https://sync.shop.example/webhooks/mai"}], "no webhook of Chatwoot leads to /webhooks/main"),
+        ([HOOK | {"secret": "another"}], "has another secret than webhook_secret"),
+        ([HOOK | {"subscriptions": [*webhook.EVENTS[1:]]}], "does not tell of conversation_created."),
+    ],
+)
+@responses.activate
+def test_a_webhook_that_cannot_reach_the_connection_is_told(chatwoot: Chatwoot, hooks: Any, told: str | None) -> None:
+    responses.get(f"{API}/webhooks", json={"payload": {"webhooks": hooks}})
+    found = chatwoot.webhook_misfit("/webhooks/main")
+    assert (found is None) if told is None else (found and told in found[0])
+    assert not found or (found[1] and "pass" not in "".join(found) and SECRET not in "".join(found))
+
+
+@responses.activate
+def test_a_token_that_may_not_look_at_webhooks_tells_nothing_of_them(chatwoot: Chatwoot) -> None:
+    responses.get(f"{API}/webhooks", status=401, json={"error": "You are not authorized to do this action"})
+    assert chatwoot.webhook_misfit("/webhooks/main") is None

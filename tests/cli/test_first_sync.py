@@ -16,6 +16,15 @@ def test_check_of_a_good_config_shows_both_accounts_and_ends_with_0(site):
     assert "webhook_secret" in one["findings"][0]["message"]
 
 
+def test_check_tells_that_no_webhook_of_the_platform_leads_here(site):
+    (site.folder / "webhook-secret").write_text("a-webhook-secret")
+    site.edit("config.yaml", "    crm:\n", "      webhook_secret: file:webhook-secret\n    crm:\n")
+    findings = site.json("check")["connections"][0]["findings"]
+    (told,) = [one for one in findings if "webhook" in one["message"]]
+    assert (told["severity"], told["path"]) == ("warning", "connections.main.platform.webhook_secret")
+    assert "https://<public address of this service>/webhooks/main" in told["way_out"]
+
+
 def test_plan_shows_everything_and_writes_nothing(site):
     before = site.crm("Task"), site.crm("Contact")
     planned = site.json("plan", "--limit", "0")[0]
@@ -51,7 +60,14 @@ def test_a_settled_identity_brings_the_held_messages_in(used):
     refused = used.run("holds", "settle", str(hold["id"]), "--choice", "perhaps", "--because", "no idea")
     assert refused.exit_code == 1
     assert all(choice in refused.stderr for choice in hold["choices"])
-    assert "salesforce:Contact" in used.run("holds", "show", str(hold["id"])).stdout
+    shown = used.run("holds", "show", str(hold["id"]))
+    contacts = {f"salesforce:Contact:{row['Id']}": row for row in used.crm("Contact")}
+    for candidate in hold["details"]["candidates"]:
+        contact = contacts[candidate["ref"]]
+        assert candidate["shows"]["Email"] == contact["Email"]
+        assert f"Name: {contact['FirstName']} {contact['LastName']}; Email: {contact['Email']}" in shown.stdout
+        assert "Account.Name" in candidate["shows"]
+    assert "@" not in shown.stderr, "people's data stays out of the log"
 
     choice = hold["choices"][0].rpartition(":")[2]
     settled = used.run("holds", "settle", str(hold["id"]), "--choice", choice, "--because", "she called", "--by", "sam")

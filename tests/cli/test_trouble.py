@@ -65,6 +65,22 @@ def test_wrong_credentials_end_with_5_and_never_show_the_secret(site, command):
     assert any("chatwoot" in one["message"] and one["way_out"] for one in findings)
 
 
+@pytest.mark.parametrize("refused", ["chatwoot", "salesforce"])
+def test_a_refused_login_does_not_hide_what_the_other_side_says_of_the_mapping(site, refused):
+    secret = site.sandboxes.chatwoot_token if refused == "chatwoot" else site.sandboxes.salesforce_client_secret
+    (site.folder / "wrong").write_text("not-the-secret")
+    site.edit("config.yaml", str(secret), str(site.folder / "wrong"))
+    site.edit("mapping.yaml", "crm: SMM_Author__c", "crm: SMM_Autor__c")
+    site.edit("mapping.yaml", "platform: status, direction: both", "platform: url, direction: both")
+    checked = site.json("check", code=1)["connections"][0]
+    assert len(checked["accounts"]) == 1
+    found = [(one["severity"], one["message"]) for one in checked["findings"]]
+    assert ("warning", f"the mapping was not checked against {refused}, which could not be read.") in found
+    told = [message for severity, message in found if severity == "error"]
+    assert any("SMM_Autor__c" in message for message in told) is (refused == "chatwoot"), told
+    assert any(message.startswith("url of a conversation") for message in told) is (refused == "salesforce"), told
+
+
 def test_a_connection_that_another_process_works_on_ends_with_3(site):
     store = Store.open(f"sqlite:///{site.folder}/connector.db", clock=lambda: datetime.now(UTC))
     assert store.at("main").lease("somebody:1", timedelta(minutes=5))
@@ -118,6 +134,22 @@ def test_explain_of_something_unknown_says_how_to_write_it(used, text):
     result = used.run("explain", text)
     assert result.exit_code == 1
     assert "chatwoot:message:" in messages(result)
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["check", "--connection", "main"], "connector --connection NAME check"),
+        (["check", "--config", "other.yaml"], "connector --config FILE check"),
+        (["holds", "list", "-c", "other.yaml"], "connector -c FILE holds list"),
+        (["sync", "--debug"], "connector --debug sync"),
+        (["check", "--conection", "main"], "No such option"),
+    ],
+)
+def test_an_option_behind_the_command_is_told_where_it_stands(site, args, told):
+    result = site.run(*args)
+    assert result.exit_code == 2
+    assert told in messages(result)
 
 
 def test_a_guard_is_allowed_to_a_connector_that_is_running(used):

@@ -156,12 +156,12 @@ REFUSED = [
     (
         "an unknown adapter",
         {"type: chatwoot": "type: chatwot"},
-        "7: connections.main.platform.type: input should be 'chatwoot'.",
+        "7: connections.main.platform.type: must be 'chatwoot'.",
     ),
     (
         "an unknown flow",
         {"flow: client_credentials": "flow: magic"},
-        "14: connections.main.crm.auth: input tag 'magic'",
+        "14: connections.main.crm.auth: 'flow' must be 'client_credentials', 'jwt', 'refresh_token'.",
     ),
     (
         "another flow's key",
@@ -171,7 +171,7 @@ REFUSED = [
     (
         "a bad share",
         {"mapping: mapping.yaml": "mapping: mapping.yaml\n    crm_daily_share: 2"},
-        "16: connections.main.crm_daily_share: input should be less than or equal to 1.",
+        "16: connections.main.crm_daily_share: a share is a part of 1, more than 0 and 1 at most; write half of the calls as 0.5.",
     ),
     *(
         (
@@ -181,7 +181,11 @@ REFUSED = [
         )
         for wrong in ("some", "30", "0d", "2026-02-30", "20260131", "2026-01-31T10:00:00Z")
     ),
-    ("a bad connection name", {"  main:": "  Main Street:"}, "5: connections.Main Street: string should match pattern"),
+    (
+        "a bad connection name",
+        {"  main:": "  Main Street:"},
+        "5: connections.Main Street: a connection's name begins with a small letter",
+    ),
     (
         "a password in the store's url",
         {"sqlite:///state/connector.db": f"postgresql://me:{HIDDEN}@db.example/x"},
@@ -191,6 +195,16 @@ REFUSED = [
         "another database",
         {"sqlite:///state/connector.db": "mysql://db"},
         "2: store.url: the store's url starts with sqlite:///",
+    ),
+    (
+        "a port that is none",
+        {"walk: 2h": "walk: 2h\nservice: {port: 99999}"},
+        "19: service.port: must be 65535 or less.",
+    ),
+    (
+        "a version that is none",
+        {"type: salesforce": "type: salesforce\n      api_version: v67"},
+        '13: connections.main.crm.api_version: a version of the API is written in quotes, such as "67.0".',
     ),
     ("a missing part", {"  key: env:STORE_KEY\n": ""}, "1: store.key: is missing. Add key."),
     (
@@ -202,7 +216,7 @@ REFUSED = [
     (
         "a tag that would build an object",
         {"account: 3": "account: !!python/object/apply:os.system [x]"},
-        "YAML|the tag|input should be a valid integer",
+        "YAML|the tag|needs a whole number",
     ),
 ]
 
@@ -227,6 +241,15 @@ def test_all_problems_come_at_once_in_the_order_of_the_file(write):
     )
     assert [int(line.partition(":")[0]) for line in found] == sorted(int(line.partition(":")[0]) for line in found)
     assert len(found) >= 4
+
+
+def test_no_fault_hides_that_a_secret_is_missing(write):
+    missing = {"env:STORE_KEY": "env:NO_SUCH_KEY", "client_secret: file:token": "client_secret: file:nowhere"}
+    alone = refused(write(**missing))
+    assert len(alone) == 2
+    for fault in ({"mapping: mapping.yaml": "mapping: nope.yaml"}, {"account: 3": "acount: 3"}, {"60s": "soon"}):
+        found = refused(write(**missing, **fault))
+        assert set(alone) < set(found), found
 
 
 def test_a_missing_config_is_told_by_its_name(tmp_path):

@@ -330,6 +330,19 @@ def test_a_user_transform_without_any_common_user_is_warned_about(small):
     assert found(small, users=None) == []
 
 
+def test_a_filter_that_takes_in_what_comes_in_anyway_is_warned_about(small):
+    ours = "    - {name: ours, when: {conversation.inbox: {is: Sales}}, take: true}\n"
+    rest = "    - {name: the rest, when: {id: {present: true}}, take: false}\n"
+    below = small.index("  fields:\n", small.index("  filters:\n"))
+    alone = small[:below] + ours + small[below:]
+    (warning,) = found(alone)
+    assert warning.startswith("warning")
+    assert "'ours' changes nothing" in warning
+    assert "take: false" in warning
+    assert found(alone.replace(ours, ours + rest)) == []
+    assert len(found(alone.replace(ours, rest + ours))) == 1
+
+
 # ------------------------------------------------------------------------------ the shipped mapping and the shipped fields
 
 XML = "{http://soap.sforce.com/2006/04/metadata}"

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from connector.mapping.filters import passes
 from connector.mapping.load import parse_mapping
 from connector.mapping.model import Blank, Rule
 from connector.mapping.reference import refreshed
 from connector.mapping.transforms import TRANSFORMS
 
 DOCS = Path(__file__).parents[2] / "docs"
+MAPPINGS = Path(__file__).parents[2] / "mappings"
+COMMENTED = re.compile(r"^( *)# (- \{.*\})$", re.MULTILINE)
 
 
 def test_the_reference_is_current():
@@ -45,4 +48,21 @@ def test_the_examples_load(small):
     end = small.index("  fields:\n", start)
     indented = "".join(f"  {row}\n" for row in filters.splitlines())
     mapping = parse_mapping(small[:start] + indented + small[end:])
-    assert [rule.take for rule in mapping.messages.filters] == [False, True, False, False]
+    assert [rule.take for rule in mapping.messages.filters] == [False, True, False]
+
+
+@pytest.mark.parametrize("file", [path.name for path in MAPPINGS.glob("*.yaml") if COMMENTED.search(path.read_text())])
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ({}, (True, "our inboxes")),
+        ({"conversation.inbox": "Billing"}, (False, "other inboxes stay out")),
+        ({"conversation.inbox": None}, (False, "other inboxes stay out")),
+        ({"sent_at": "2025-12-31T23:59:59Z"}, (False, "nothing before the start")),
+        ({"private": True}, (False, "private notes stay out")),
+    ],
+)
+def test_the_filters_that_stand_in_comments_do_what_they_say(file, message, expected):
+    mapping = parse_mapping(COMMENTED.sub(r"\1\2", (MAPPINGS / file).read_text()))
+    usual = {"id": "118-90412", "private": False, "sent_at": "2026-01-01T00:00:00Z", "conversation.inbox": "Sales"}
+    assert passes(mapping.messages.filters, usual | message) == expected

@@ -144,7 +144,7 @@ REFUSED = [
         "{crm: Count__c, platform: message_count, direction: both, rule: crm}",
         "message_count is derived or belongs to another record",
     ),
-    ("an unknown rule", "rule: platform", "rule: plaftorm", "input should be 'crm', 'platform'"),
+    ("an unknown rule", "rule: platform", "rule: plaftorm", "must be 'crm', 'platform'"),
     (
         "a union of what is no set",
         "direction: both, rule: platform",
@@ -189,7 +189,7 @@ REFUSED = [
     ),
     ("a bad time zone", "zone: Europe/Amsterdam", "zone: Amsterdam", "'Amsterdam' is no time zone"),
     ("a bad region", "region: NL", "region: Holland", "'Holland' is no country code"),
-    ("another version", "version: 1", "version: 2", "m.yaml:1: version: input should be 1."),
+    ("another version", "version: 1", "version: 2", "m.yaml:1: version: must be 1."),
     ("a missing section", "messages:\n", "messages: ~\nzzz:\n", "m.yaml:26: messages: needs `key: value` lines."),
     ("a key twice", "region: NL", "region: NL\nregion: DE", "m.yaml:6: region: stands here twice, first in line 5."),
     ("broken YAML", "also: [Lead]", "also: [Lead", "broken YAML"),
@@ -223,6 +223,14 @@ def test_all_problems_come_at_once_in_the_order_of_the_file(small):
     assert [line.split(":")[1] for line in problems(faulty)] == ["8", "16", "23", "33"]
 
 
+def test_what_a_line_lacks_does_not_hide_what_else_is_wrong_with_it(small):
+    found = problems(
+        small.replace("platform: status, direction: both, rule: platform,", "platform: stauts, direction: both,")
+    )
+    assert any("direction both needs a rule" in line for line in found), found
+    assert any("has no field 'stauts'" in line and "Did you mean status?" in line for line in found), found
+
+
 def test_lines_for_different_objects_may_write_the_same_field(small):
     two = small.replace(
         "    - {crm: Contact__c, link: person, of: Contact}\n",
@@ -240,6 +248,23 @@ def test_the_shipped_mappings_fit_the_schema_for_editors(shipped):
     Draft202012Validator.check_schema(schema())
     dumped = shipped.model_dump(mode="json", by_alias=True, exclude_unset=True)
     assert list(Draft202012Validator(schema()).iter_errors(dumped)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "told"),
+    [
+        ('a: 1\nb:\n  c: "open\n  d: 2\ne: 3\n', 3, "in line 6, while scanning a quoted scalar that begins in line 3"),
+        ("a:\n  x: 1\n  b 1\n  c: 2\n", 3, "in line 4, while scanning a simple key that begins in line 3"),
+        ("a: [3\nb: 2\nc: 1\n", 2, "in line 2, while parsing a flow sequence that begins in line 1"),
+        ("a:\n  b: 1\n c: 2\n", 3, "in line 3, while parsing a block mapping that begins in line 1"),
+        ("a: b: c\n", 1, "mapping values are not allowed here."),
+    ],
+)
+def test_broken_yaml_is_told_with_where_it_begins_and_where_the_parser_stopped(text, line, told):
+    (problem,) = problems(text)
+    assert problem.startswith(f"m.yaml:{line}: broken YAML: ")
+    assert told in problem
+    assert "Look at this line and above it" in problem
 
 
 def test_a_missing_file_is_told_by_its_name(tmp_path):

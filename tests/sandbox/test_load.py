@@ -126,6 +126,19 @@ def test_all_bad_rows_are_reported_at_once(tmp_path: Path) -> None:
     assert [bad.line for bad in caught.value.bad] == [2, 4, 5, 6]
 
 
+def test_a_quote_left_open_is_one_bad_row_and_hides_no_other(chatwoot: str, tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "t.csv", [row("a"), row(1), row(2, text="OPEN"), row(3, text="two\nlines"), row("b"), row(4)]
+    )
+    path.write_bytes(path.read_bytes().replace(b"OPEN", b'"open'))
+    with pytest.raises(load.LoadError) as caught:
+        load.load_csv(path, chatwoot)
+    assert [bad.line for bad in caught.value.bad] == [2, 4, 7]
+    assert "a quote is left open" in str(caught.value)
+    report = load.load_csv(path, chatwoot, skip_bad=True)
+    assert (report.messages, len(report.bad)) == (3, 3)
+
+
 def test_a_row_with_a_missing_value_is_bad(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", [row(1)])
     path.write_bytes(path.read_bytes() + b"2,70,True\n")
@@ -138,7 +151,7 @@ def test_a_row_with_a_missing_value_is_bad(tmp_path: Path) -> None:
         (b"tweet_id,text\n1,hi\n", "missing columns: author_id, inbound, created_at"),
         (b"", "missing columns: tweet_id"),
         (b"tweet_id,text\n1,\xff\xfe\n", "not UTF-8 at byte 16"),
-        (",".join(load.COLUMNS).encode() + b'\n1,"open', "not a CSV file"),
+        (b'"tweet_id,text\n1,hi\n', "not a CSV file: line 1: "),
     ],
     ids=["missing_columns", "empty_file", "not_utf8", "not_csv"],
 )

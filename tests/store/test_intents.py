@@ -331,14 +331,16 @@ def test_settling_stores_the_target_as_it_stands_after_the_write(ledger, make, s
     assert ledger.facts([old.ref]) == {old.ref: new}
 
 
-def test_waiting_are_those_put_back_and_waking_makes_them_due(ledger, make, planned, clock):
-    later, sent, now = planned(make.action("later"), make.action("sent"), make.action("now"))
+def test_what_was_put_back_is_due_at_its_time_and_waking_makes_it_due_at_once(ledger, make, planned, clock):
+    later, sent, now, last = planned(*(make.action(name) for name in ("later", "sent", "now", "last")))
+    assert ledger.next_due() is None
     ledger.mark_sending([sent.id], clock())
     ledger.requeue([later.id], clock().replace(year=2027), "429")
-    assert uniques(ledger.waiting()) == ["later"]
+    ledger.requeue([last.id], clock().replace(year=2028), "429")
+    assert ledger.next_due() == clock().replace(year=2027)
     assert uniques(ledger.ready(clock(), 9)) == ["now"]
     ledger.wake()
-    assert ledger.waiting() == []
-    assert uniques(ledger.ready(clock(), 9)) == ["later", "now"]
+    assert ledger.next_due() is None
+    assert uniques(ledger.ready(clock(), 9)) == ["later", "now", "last"]
     assert ledger.intent(sent.id).state is IntentState.SENDING
     assert now.not_before is None

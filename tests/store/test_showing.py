@@ -32,12 +32,14 @@ def test_every_message_seen_is_in_exactly_one_state(ledger, make):
         },
     )
     assert ledger.seen() == account.seen == 5
+    assert ledger.states() == account.states
     assert not account.balanced
 
 
 def test_an_empty_connection_shows_zeros(ledger):
     assert ledger.account() == Balance(dict.fromkeys(State, 0), {})
     assert ledger.account().balanced
+    assert ledger.states() == dict.fromkeys(State, 0)
     assert ledger.seen() == ledger.count_dirty() == 0
     assert ledger.counts() == Counts({}, {})
     assert ledger.problems() == ledger.last_runs(5) == ledger.conflicts(5) == []

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 import pytest
+from sqlalchemy import event
 
 from connector.model import Cursor, Kind, Side
 from connector.store.turning import HINTS
@@ -54,6 +55,20 @@ def test_a_hint_that_was_looked_at_is_done_with(store, ledgers, make, clock):
     assert ledgers["south"].hints() == {}
     north.looked_at(seen)
     assert north.hints() == {}
+
+
+def test_many_hints_are_done_with_in_few_statements(store, ledgers, make):
+    north, deleted = ledgers["north"], []
+
+    @event.listens_for(store._engine, "after_cursor_execute")
+    def note(db, cursor, statement, parameters, context, executemany):
+        if statement.startswith("DELETE"):
+            deleted.append(len(parameters))
+
+    assert north.hint([make.platform(Kind.MESSAGE, n) for n in range(2500)])
+    north.looked_at(north.hints())
+    assert north.hints() == {}
+    assert len(deleted) == 2
 
 
 def test_a_record_that_is_named_again_while_it_is_looked_at_is_looked_at_again(ledgers, make, clock):

@@ -90,6 +90,20 @@ def test_a_doubtful_person_is_asked_about_and_the_message_is_held_with_it(rows):
     assert not entries.intents
 
 
+def test_a_question_tells_the_candidates_apart_by_what_the_mapping_reads_of_them(rows):
+    person = rows.person(email="ann@x.example")
+    shown = {"Name": "Ann Visser", "Email": "ann@x.example", "Phone": None, "Company": "Visser BV"}
+    rows.candidates[person] = [
+        Candidate(Ref("crm", "Contact", "c1"), {**shown, "Key": "main:9", "Salary": 1}),
+        Candidate(Ref("crm", "Contact", "c2"), {"Email": "ann@x.example"}),
+    ]
+    (hold,) = rows.plan(rows.message(rows.conversation(person))).holds
+    assert [one["shows"] for one in hold.details["candidates"]] == [
+        {"Name": "Ann Visser", "Email": "ann@x.example", "Company": "Visser BV"},
+        {"Email": "ann@x.example"},
+    ]
+
+
 def test_a_strong_candidate_is_linked_with_the_reasons_and_its_blanks_are_filled(rows):
     person = rows.person(email="ann@x.example", city="Delft")
     contact = rows.crm("Contact", "c9", Name="Ann V.", Email="ann@x.example", City=None)

@@ -29,7 +29,7 @@ from connector.adapters.chatwoot.reader import Reader, account_of
 from connector.adapters.chatwoot.recheck import pull_recheck
 from connector.adapters.chatwoot.schema import FIELDS, MODELS, described
 from connector.adapters.chatwoot.writer import Writer
-from connector.errors import RemoteError, SchemaDrift
+from connector.errors import AuthError, RemoteError, SchemaDrift
 from connector.model import Hint, Kind, Observed, Receipt, Ref, Side
 
 __all__ = ["CAPABILITIES", "Chatwoot"]
@@ -154,6 +154,15 @@ class Chatwoot:
     def hints(self, headers: Mapping[str, str], body: bytes) -> list[Hint]:
         webhook.verify(headers, body, self._webhook_secret, self._clock())
         return webhook.read(body, self._client.account)
+
+    def webhook_misfit(self, path: str) -> tuple[str, str] | None:
+        """See `TellsWebhooks`. Only administrators may look."""
+        try:
+            answer = self._client.get("/webhooks")
+        except AuthError:
+            return None
+        with documented("webhooks"):
+            return webhook.misfit(answer["payload"]["webhooks"], path, self._webhook_secret)
 
     def usage(self) -> Usage:
         return Usage(self._client.calls, kept=sum(kind in MODELS for kind in map(Kind, self._described)))

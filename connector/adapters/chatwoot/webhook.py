@@ -8,8 +8,9 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from urllib.parse import urlsplit
 
 from connector.adapters.chatwoot import canonical
 from connector.adapters.chatwoot.client import SYSTEM, Json
@@ -26,6 +27,27 @@ EVENTS = (
 """What to subscribe to. Typing says nothing; `inbox_*` payloads may carry network credentials."""
 
 ACTIVITY_ONLY = {"last_activity_at", "updated_at"}
+
+
+def misfit(hooks: Sequence[Json], path: str, secret: str | None) -> tuple[str, str] | None:
+    """Why none of the account's webhooks reaches an address that ends with `path` as it should, and the way out. Addresses are
+    not quoted: they may hold a password."""
+    ours = [hook for hook in hooks if urlsplit(str(hook["url"])).path.rstrip("/").endswith(path)]
+    if not ours:
+        return (
+            f"no webhook of Chatwoot leads to {path}, so new messages arrive by polling only.",
+            f"Add one under Settings → Integrations → Webhooks: https://<public address of this service>{path}.",
+        )
+    signed = [hook for hook in ours if hook.get("secret") in (None, secret)]
+    if not signed:
+        return (
+            f"the webhook to {path} has another secret than webhook_secret, so what it says is refused.",
+            "Copy the secret that Chatwoot shows for it into the place that webhook_secret names.",
+        )
+    missing = min(([name for name in EVENTS if name not in hook["subscriptions"]] for hook in signed), key=len)
+    if missing:
+        return f"the webhook to {path} does not tell of {', '.join(missing)}.", "Tick these events in Chatwoot."
+    return None
 
 
 def verify(headers: Mapping[str, str], body: bytes, secret: str | None, now: datetime) -> None:

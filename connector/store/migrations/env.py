@@ -1,4 +1,4 @@
-"""Runs the migrations on the connection that `connector.store.opening` hands over."""
+"""Runs the migrations on the connection that `connector.store.database.migrate` hands over."""
 
 from alembic import context
 
