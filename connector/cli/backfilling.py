@@ -2,9 +2,9 @@
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +23,7 @@ from connector.cli.shared import (
     say,
     span,
 )
+from connector.model import Side
 from connector.service import backfilling
 from connector.service.backfilling import Standing, told
 from connector.service.budget import Pause
@@ -74,7 +75,8 @@ def backfill(
         for plug in app.chosen(given.connection):
             ledger, rest = plug.ledger, None
             if since is not None:
-                found, rest = _bring_in(plug, _day(since), until and _day(until), oldest_first=oldest_first)
+                every = plug.intervals(app.config.schedule)
+                found, rest = _bring_in(plug, every, _day(since), until and _day(until), oldest_first=oldest_first)
             elif pause or resume:
                 found = backfilling.pause(ledger, paused=pause)
             elif stop:
@@ -92,7 +94,12 @@ def backfill(
 
 
 def _bring_in(
-    plug: Plug, since: datetime, until: datetime | None, *, oldest_first: bool
+    plug: Plug,
+    every: Mapping[tuple[Side, str], timedelta],
+    since: datetime,
+    until: datetime | None,
+    *,
+    oldest_first: bool,
 ) -> tuple[Standing | None, Pause | None]:
     """Does it here, or hands it to the process that works on the connection."""
     stop = threading.Event()
@@ -109,7 +116,7 @@ def _bring_in(
             if ask() is None:
                 return None, None
             with _shown(plug.name) as tell:
-                rest = backfilling.bring_in(engine, spending, now, tell)
+                rest = backfilling.bring_in(engine, spending, every, now, tell)
             return backfilling.standing(plug.ledger), rest
     except Stopped:
         # A connector that starts later must not go on with what somebody has just stopped.

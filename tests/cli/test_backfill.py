@@ -12,7 +12,6 @@ import requests
 from connector.app import App, held_lease, now
 from connector.sandbox.serve import running
 from connector.service import backfilling
-from connector.service.backfilling import Live
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 numbers = itertools.count(61_500_000_001)
@@ -120,6 +119,8 @@ def test_a_backfill_brings_in_exactly_the_messages_of_its_period_and_twice_chang
     exact = [text for text in there(site) if text.startswith("exact")]
     assert sorted(exact) == ["exact 15 days ago", "exact 79.5 days ago", "exact 80 days ago"]
     assert site.json("audit")[0]["promises"]
+    # What the CRM shows of the people whom the backfill made goes back to the platform with the next read.
+    site.run("sync")
     assert site.json("sync", code=None)[0]["planned"] == 0
 
 
@@ -142,9 +143,28 @@ def pieces(site, count: int, **asked) -> None:
             engine.prepare()
             if asked:
                 backfilling.ask(plug.ledger, asked["since"], None, oldest_first=asked["oldest_first"])
-            Live(engine).turn(now())
+            backfilling.live_turn(engine, plug.intervals({}), now())
             for _ in range(count):
                 backfilling.piece(engine, now)
+
+
+def test_slices_without_messages_cost_the_crm_nothing_and_nothing_is_read_before_the_oldest_message(site, past):
+    past(900, 1, text="sparse")
+    begin(site, "none")
+    site.run("sync")
+    before = site.json("status", code=None)[0]["calls_today"]
+    found = site.json("backfill", "--since", "2001-01-01")[0]["backfill"]
+    assert (found["done"], found["part"]) == (True, 1.0)
+    after = site.json("status", code=None)[0]["calls_today"]
+    assert sorted(text for text in there(site) if text.startswith("sparse")) == [
+        "sparse 1 days ago",
+        "sparse 900 days ago",
+    ]
+    months = 900 // 30
+    # Logging in, looking at the org and its users, and writing what is found; none for a month without messages.
+    assert after["salesforce"] - before["salesforce"] < months
+    # The list of conversations is gone through once a month; 2001 is some 300 months ago.
+    assert after["chatwoot"] - before["chatwoot"] < 6 * months
 
 
 @pytest.mark.parametrize("oldest_first", [False, True])
