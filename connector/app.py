@@ -204,12 +204,12 @@ class Joined:
         )
 
     def count(self) -> None:
-        """Adds the API calls since the last count to those of today, and remembers what the CRM tells of its allowance."""
+        """Adds the API calls since the last count to those of this hour, and remembers what the CRM tells of its allowance."""
         ledger, news = self.plug.ledger, False
         for adapter in self.adapters:
             calls = adapter.usage().calls
             if new := calls - self._counted.get(adapter.system, 0):
-                ledger.usage_add(now().date(), adapter.system, new)
+                ledger.usage_add(now(), adapter.system, new)
                 self._counted[adapter.system] = calls
                 news |= adapter is self.crm
         told = self.crm.usage()

@@ -199,7 +199,7 @@ class Auditor:
                     owners = self._owners([one for one in mine if one.ref not in linked], ids, rules)
                     self._add(found, len(mine), audit.strays(mine, linked, busy, fields, owners))
         finally:
-            ledger.usage_add(now().date(), crm.system, crm.usage().calls)
+            ledger.usage_add(now(), crm.system, crm.usage().calls)
             crm.close()
         return found
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from connector.app import Joined, Plug, now
 from connector.errors import AllowanceSpent
-from connector.service.budget import BACKFILL, LIVE, LOOK_AGAIN, Budget, Ceiling, Pause, pause
+from connector.service.budget import BACKFILL, DAY, LIVE, LOOK_AGAIN, Budget, Ceiling, Pause, pause
 from connector.sync.engine import Progress
 
 REREAD = timedelta(minutes=1)
@@ -75,11 +75,11 @@ class Spending:
 def budget_of(plug: Plug, at: datetime) -> tuple[Budget, bool]:
     """The budget as the store knows it, without asking anybody, and whether the CRM's own count in it is old."""
     told = plug.ledger.allowance()
-    ours = plug.ledger.account_calls(at.date(), plug.config.crm.type)
-    share = plug.config.crm_daily_share
+    hours = plug.ledger.account_calls(at - DAY, plug.config.crm.type)
+    ours, share, told_hours = sum(hours.values()), plug.config.crm_daily_share, tuple(hours.items())
     if told is None:
-        return Budget(ours, None, None, share), False
-    return Budget(ours, told.used, told.allowance, share), at - told.at >= LOOK_AGAIN
+        return Budget(ours, None, None, share, told_hours), False
+    return Budget(ours, told.used, told.allowance, share, told_hours), at - told.at >= LOOK_AGAIN
 
 
 def spent(system: str, found: Pause) -> AllowanceSpent:
