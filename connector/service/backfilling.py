@@ -13,7 +13,8 @@ from typing import Any
 from connector.adapters.base import Window
 from connector.errors import ConnectorError, RemoteError
 from connector.model import Cursor, Kind, Period, Side
-from connector.service.budget import Pause
+from connector.service.budget import BACKFILL, Budget, Pause
+from connector.service.budget import pause as pause_of
 from connector.service.scheduling import due
 from connector.service.spending import Spending
 from connector.store.store import Ledger
@@ -137,6 +138,11 @@ def told(asked: Backfill) -> str:
     return f"since {asked.since:%Y-%m-%d} until {asked.until:%Y-%m-%d %H:%M}, {order}"
 
 
+def resting(found: Standing | None, budget: Budget, at: datetime) -> Pause | None:
+    """Why what is left of a backfill has to wait for the CRM's daily calls; None where it need not. Pure."""
+    return pause_of(budget, BACKFILL, at) if found and not found.done else None
+
+
 def is_due(ledger: Ledger) -> bool:
     """Whether something of the past is to be read when nothing else is to do."""
     found = standing(ledger)
@@ -219,17 +225,16 @@ def bring_in(
     every: Mapping[tuple[Side, str], timedelta],
     clock: Callable[[], datetime],
     tell: Tell,
-) -> Pause | None:
-    """Piece after piece until all is in or somebody pauses it; before each, live traffic has its turn: `every` says how often
-    its streams are read. Answers why it rests when the CRM's daily calls want that. To be called under the ledger's lease.
-    Raises RemoteError, Refusal."""
-    ledger, rest, started = engine.ledger, None, None
+) -> None:
+    """Piece after piece until all is in, somebody pauses it or the CRM's daily calls want a rest; before each, live traffic has
+    its turn: `every` says how often its streams are read. To be called under the ledger's lease. Raises RemoteError, Refusal."""
+    ledger, started = engine.ledger, None
     run, before = ledger.begin_run("backfill"), standing(ledger)
     try:
         while is_due(ledger):
             spending.begin()
             live_turn(engine, every, clock())
-            if rest := spending.backfill():
+            if spending.backfill():
                 break
             # The first turn catches up with what came while nobody ran; that says nothing of the pace.
             found = piece(engine, clock, started)
@@ -240,7 +245,6 @@ def bring_in(
         after = standing(ledger)
         read = (after.messages if after else 0) - (before.messages if before else 0)
         ledger.end_run(run, {"messages": max(0, read), "part": after.part if after else None})
-    return rest
 
 
 class Spare:

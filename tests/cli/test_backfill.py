@@ -217,9 +217,15 @@ def test_ctrl_c_pauses_a_backfill_and_the_same_command_goes_on(site, past):
 def test_what_is_in_is_told_and_there_is_nothing_more_to_bring_in(site, past):
     begin(site, "all")
     site.run("sync")
+    before = site.json("status", code=None)[0]["calls_today"]
     assert site.json("backfill", "--since", "2020-01-01")[0]["backfill"] is None
-    assert "Nothing to bring in" in site.run("backfill", "--since", "2020-01-01").stdout
+    said = site.run("backfill", "--since", "2020-01-01").stdout
+    assert "what was sent since 2020-01-01 is in already, or comes with the live traffic" in said
     assert site.json("backfill")[0]["backfill"] is None
+    assert "No backfill was asked for." in site.run("backfill").stdout
+    assert site.json("status", code=None)[0]["calls_today"] == before, "nobody had to be asked"
+    for option, nothing in (("--pause", "pause"), ("--resume", "resume"), ("--stop", "give up")):
+        assert f"Nothing to {nothing}: no backfill is under way." in site.run("backfill", option).stdout
 
 
 def test_while_a_connector_runs_the_request_is_handed_to_it_and_can_be_paused(site, past):
@@ -257,7 +263,9 @@ def test_a_backfill_rests_at_half_of_the_share_and_live_traffic_goes_on(site, pa
     (found,) = site.json("status", code=None)
     assert found["backfill"]["rests"]["code"] == "share_spent"
     assert found["problems"] == []
-    assert "It rests" in site.run("status").stdout
+    for command in ("status", "backfill"):
+        assert "It rests" in site.run(command).stdout
+    assert site.json("backfill", code=1)[0]["backfill"]["rests"]["code"] == "share_spent"
 
 
 @pytest.mark.parametrize(
@@ -268,8 +276,24 @@ def test_a_backfill_rests_at_half_of_the_share_and_live_traffic_goes_on(site, pa
         ("--oldest-first",),
         ("--pause", "--resume"),
         ("--since", "2026-01-01", "--stop"),
-        ("--since", "2026-01-02", "--until", "2026-01-01"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(site, args):
     assert site.run("backfill", *args).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("args", "why"),
+    [
+        (("--since", "2026-01-02", "--until", "2026-01-01"), "is not later than --since"),
+        (("--since", "2026-01-02", "--until", "2026-01-02"), "is not later than --since"),
+        (("--since", "2999-01-01"), "lies in the future"),
+        (("--since", "1999-12-31"), "lies before 2000-01-01"),
+        (("--since", "0001-01-01", "--until", "0001-01-20"), "lies before 2000-01-01"),
+    ],
+)
+def test_days_that_cannot_be_are_refused_and_nothing_is_remembered_of_them(site, args, why):
+    refused = site.run("backfill", *args)
+    assert refused.exit_code == 2
+    assert why in " ".join(refused.stderr.replace("│", " ").split())
+    assert "No backfill was asked for." in site.run("backfill").stdout
