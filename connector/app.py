@@ -18,7 +18,7 @@ from sqlalchemy import make_url
 
 from connector import config as files
 from connector.adapters import salesforce
-from connector.adapters.base import Adapter, Capabilities, ObjectRead, User
+from connector.adapters.base import Adapter, Capabilities, ObjectRead, Usage, User
 from connector.adapters.chatwoot import Chatwoot
 from connector.adapters.odoo import Odoo
 from connector.adapters.salesforce import Salesforce
@@ -104,12 +104,6 @@ class Plug:
             vault=salesforce.Vault(self.store.vault_get, self.store.vault_put),
         )
 
-    def keyed_crm(self) -> Adapter:
-        """The CRM seen through our keys alone: a first pull reads every record that carries one."""
-        return self.crm(
-            {object_: ObjectRead(kind, (field,), field, initial=True) for object_, kind, field in self.keys}
-        )
-
     @property
     def keys(self) -> list[tuple[str, Kind, str]]:
         """CRM object, kind and key field of everything that the connector creates."""
@@ -166,15 +160,30 @@ class Joined:
     plug: Plug
     platform: Adapter
     crm: Adapter
-    _counted: dict[str, int] = field(default_factory=dict)
+    _more: list[Adapter] = field(default_factory=list)
+    _counted: dict[int, int] = field(default_factory=dict)
 
     @property
-    def adapters(self) -> tuple[Adapter, Adapter]:
-        return self.platform, self.crm
+    def adapters(self) -> tuple[Adapter, ...]:
+        return self.platform, self.crm, *self._more
 
     def close(self) -> None:
         for adapter in self.adapters:
             adapter.close()
+
+    def keyed_crm(self) -> Adapter:
+        """The CRM seen through our keys alone: a first pull reads every record that carries one. Its calls count like all."""
+        made = self.plug.crm(
+            {object_: ObjectRead(kind, (key,), key, initial=True) for object_, kind, key in self.plug.keys}
+        )
+        self._more.append(made)
+        return made
+
+    def crm_usage(self) -> Usage:
+        """Of all our adapters for the CRM together; its own count as it was told last."""
+        found = [one.usage() for one in (self.crm, *self._more)]
+        told = max(found, key=lambda one: one.used or 0)
+        return Usage(sum(one.calls for one in found), told.used, told.allowance)
 
     def engine(
         self,
@@ -204,15 +213,15 @@ class Joined:
         )
 
     def count(self) -> None:
-        """Adds the API calls since the last count to those of today, and remembers what the CRM tells of its allowance."""
+        """Adds the API calls since the last count to those of this hour, and remembers what the CRM tells of its allowance."""
         ledger, news = self.plug.ledger, False
-        for adapter in self.adapters:
+        for number, adapter in enumerate(self.adapters):
             calls = adapter.usage().calls
-            if new := calls - self._counted.get(adapter.system, 0):
-                ledger.usage_add(now().date(), adapter.system, new)
-                self._counted[adapter.system] = calls
-                news |= adapter is self.crm
-        told = self.crm.usage()
+            if new := calls - self._counted.get(number, 0):
+                ledger.usage_add(now(), adapter.system, new)
+                self._counted[number] = calls
+                news |= adapter is not self.platform
+        told = self.crm_usage()
         if news and told.used is not None and told.allowance is not None:
             ledger.told_allowance(told.used, told.allowance)
 

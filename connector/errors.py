@@ -8,6 +8,7 @@ ConnectorError
     ├── Transient      try again later (`retry_after` seconds if the system said so)
     ├── AuthError      credentials or permissions: an admin must act
     ├── AllowanceSpent the system's daily allowance is used up: pause, do not hammer
+    │   └── SoftStop   we ourselves stop short of that, and called nobody                   exit 4
     ├── SchemaDrift    a field or object is not there (any more): fix the mapping
     ├── Rejected       this record was refused and will be again: hold it
     ├── RecordGone     the target does not exist any more
@@ -115,6 +116,10 @@ class AuthError(RemoteError):
 
 class AllowanceSpent(RemoteError):
     pass
+
+
+class SoftStop(AllowanceSpent):
+    exit_code = 4
 
 
 class SchemaDrift(RemoteError):

@@ -141,13 +141,15 @@ class Window:
 class Page:
     """Part of a window. Parents stand before their children. `resume` continues after this page; None on the last page,
     which carries the `watermark` (the system's own time before which everything has been read). `part` is how much of the
-    window is read with this page, 0 to 1, where the system lets it be known."""
+    window is read with this page, 0 to 1, where the system lets it be known. `earliest` on the last page of a slice of the past:
+    the system has no message that was sent before it (False: it has, or does not tell)."""
 
     observed: tuple[Observed, ...]
     resume: str | None = None
     watermark: datetime | None = None
     positions: Mapping[str, str] = field(default_factory=dict)
     part: float | None = None
+    earliest: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ LONGEST_WAIT = 60.0
 
 
 class Session(requests.Session):
-    """A session whose every call has a time-out. `calls` counts the requests that were put on the wire.
+    """A session whose every call has a time-out. `calls` counts the requests that may have arrived.
 
     `clock` answers an aware time; `connect` and `read` are seconds; `ca` is a file with the certificate authorities to trust,
     None for the public ones. A system that asks for time (Retry-After) gets it from every call: until then none goes out.
@@ -87,7 +87,13 @@ class _Transport(HTTPAdapter):
         options["timeout"] = options.get("timeout") or self._timeouts
         # The file named in the config wins over REQUESTS_CA_BUNDLE, which requests would prefer to session.verify.
         options["verify"] = self._ca or options.get("verify", True)
-        response = super().send(request, *args, **options)
+        try:
+            response = super().send(request, *args, **options)
+        except requests.RequestException as error:
+            if _never_arrived(error):
+                with self._lock:
+                    self.calls -= 1
+            raise
         asked = retry_after(response) if response.status_code in ASKING else None
         if asked:
             with self._lock:
@@ -113,7 +119,7 @@ def failure(system: str, error: requests.RequestException) -> RemoteError:
             f"{host} redirects to another address.",
             "Put the final address of the API into the config.",
         )
-    if isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+    if _untrusted(error):
         return AuthError(
             system,
             "certificate",
@@ -122,14 +128,20 @@ def failure(system: str, error: requests.RequestException) -> RemoteError:
         )
     if isinstance(error, ValueError) and not isinstance(error, requests.exceptions.JSONDecodeError):
         return Unreadable(system, name, "the address is not a valid URL.", "Correct `url` in the config.")
-    if isinstance(error, requests.ConnectTimeout | requests.exceptions.ProxyError) or _never_connected(error):
+    if _never_arrived(error):
         return Transient(system, name, f"{host} cannot be reached.", "Check the address and the network.")
     return Transient(system, name, f"{host} did not answer completely.", certain=False)
 
 
-def _never_connected(error: requests.RequestException) -> bool:
+def _never_arrived(error: requests.RequestException) -> bool:
+    """Whether no connection was made on which the request could have gone out."""
     reason = getattr(error.args[0], "reason", error.args[0]) if error.args else None
-    return isinstance(reason, NewConnectionError)
+    unreached = isinstance(error, requests.ConnectTimeout | requests.exceptions.ProxyError)
+    return unreached or isinstance(reason, NewConnectionError) or _untrusted(error)
+
+
+def _untrusted(error: requests.RequestException) -> bool:
+    return isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error)
 
 
 def read_json(system: str, response: requests.Response) -> Any:

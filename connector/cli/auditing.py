@@ -5,12 +5,14 @@ from typing import Annotated, Any
 
 import typer
 
-from connector.app import Plug, held_lease
-from connector.cli.shared import LEFT_OVER, Json, counted, holder, options, print_json, say, table
+from connector.app import App, Plug, held_lease
+from connector.cli.each import Told, each
+from connector.cli.shared import LEFT_OVER, OK, Json, counted, holder, options, say, table
 from connector.cli.showing import webhooks_line
 from connector.model import State
 from connector.service.auditing import Audit, whole_audit
 from connector.service.mending import Mender
+from connector.service.spending import started
 from connector.sync.account import Account, By, Line, states_shown
 
 STATES = ("synced", "filtered", "held", "erased", "still open")
@@ -33,17 +35,14 @@ def audit(
     violation. With --repair it has the connection to itself, as sync does, and ends with 1 when something remains that only
     a person can put right; sync, then audit again.
     """
-    given = options(context)
-    found: list[Audit] = []
-    with given.opened() as app:
-        for plug in app.chosen(given.connection):
-            found.append(_audit(plug, repair=repair))
-            if not as_json:
-                _show(found[-1], by, repair=repair)
-    if as_json:
-        print_json([as_data(one) for one in found])
-    if any(one.remaining for one in found):
-        raise typer.Exit(LEFT_OVER)
+
+    def work(_app: App, plug: Plug) -> Told:
+        found = _audit(plug, repair=repair)
+        if not as_json:
+            _show(found, by, repair=repair)
+        return Told(as_data(found), LEFT_OVER if found.remaining else OK)
+
+    each(options(context), work, as_json=as_json)
 
 
 def _audit(plug: Plug, *, repair: bool) -> Audit:
@@ -51,18 +50,18 @@ def _audit(plug: Plug, *, repair: bool) -> Audit:
         if repair:
             stack.enter_context(held_lease(plug.ledger, holder()))
         joined = stack.enter_context(plug.join())
+        progress = started(joined)
         if not repair:
-            return whole_audit(joined)
-        engine = joined.engine()
+            return whole_audit(joined, progress=progress)
+        engine = joined.engine(progress=progress)
         engine.prepare()
-        return whole_audit(joined, Mender(engine))
+        return whole_audit(joined, Mender(engine), progress)
 
 
 def as_data(found: Audit) -> dict[str, Any]:
     """The JSON of one connection: the account in all its parts, and the promises."""
     told = found.account
     return {
-        "connection": found.connection,
         "account": {
             **_numbers(told.total),
             "by_inbox": [{"inbox": line.inbox, **_numbers(line)} for line in told.by_inbox()],

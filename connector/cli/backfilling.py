@@ -2,34 +2,27 @@
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-from connector.app import LeaseTaken, Plug, held_lease, now
-from connector.cli.shared import (
-    LEFT_OVER,
-    OK,
-    Json,
-    counted,
-    errors,
-    holder,
-    options,
-    print_json,
-    say,
-    span,
-)
+from connector.app import App, LeaseTaken, Plug, held_lease, now
+from connector.cli.each import Told, each
+from connector.cli.shared import LEFT_OVER, OK, Json, counted, errors, holder, options, say, span
+from connector.model import Side
 from connector.service import backfilling
-from connector.service.backfilling import Standing, told
+from connector.service.backfilling import Standing, resting, told
 from connector.service.budget import Pause
-from connector.service.spending import Spending
+from connector.service.spending import Spending, budget_of
 from connector.service.stopping import Stopped, stop_signals, stoppable
 
 DAY = ["%Y-%m-%d"]
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+"""No network that a platform is connected with has messages from the last century."""
 
 
 def backfill(
@@ -59,41 +52,54 @@ def backfill(
 
     The newest month comes first. Ctrl-C pauses it, and the same command goes on. While a connector is running it is handed to
     that one, which reads a piece of the past whenever nothing else is to do. It stops before it uses up half of the
-    connector's share of the CRM's daily calls, and goes on the next day. Ends with 1 while something is left to bring in.
+    connector's share of the CRM's daily calls. As they come back a running connector goes on by itself; without one, give the
+    same command again. Ends with 1 while something is left to bring in.
     """
     given = options(context)
     if sum((since is not None, pause, resume, stop)) > 1:
         raise typer.BadParameter("give one of --since, --pause, --resume and --stop")
     if since is None and (until or oldest_first):
         raise typer.BadParameter("is wanted with --until and --oldest-first", param_hint="--since")
-    if since and until and since >= until:
-        raise typer.BadParameter("lies before --since", param_hint="--until")
-    found_all: list[dict[str, Any]] = []
-    codes: list[int] = []
-    with given.opened() as app:
-        for plug in app.chosen(given.connection):
-            ledger, rest = plug.ledger, None
-            if since is not None:
-                found, rest = _bring_in(plug, _day(since), until and _day(until), oldest_first=oldest_first)
-            elif pause or resume:
-                found = backfilling.pause(ledger, paused=pause)
-            elif stop:
-                found = backfilling.stop(ledger)
-            else:
-                found = backfilling.standing(ledger)
-            found_all.append({"connection": plug.name, "backfill": as_data(found, rest)})
-            codes.append(LEFT_OVER if found and not found.done and not stop else OK)
-            if not as_json:
-                say(f"connection {plug.name}", "bold")
-                say("Given up; what is in stays in." if stop and found else line(found, rest))
-    if as_json:
-        print_json(found_all)
-    raise typer.Exit(max(codes))
+    start, end = since and since.replace(tzinfo=UTC), until and until.replace(tzinfo=UTC)
+    if start and start < EARLIEST:
+        raise typer.BadParameter(f"lies before {EARLIEST:%Y-%m-%d}; no message can be as old", param_hint="--since")
+    if start and start > now():
+        raise typer.BadParameter("lies in the future", param_hint="--since")
+    if start and end and end <= start:
+        raise typer.BadParameter("is not later than --since", param_hint="--until")
+
+    def work(app: App, plug: Plug) -> Told:
+        if not as_json:
+            say(f"connection {plug.name}", "bold")
+        if start:
+            every = plug.intervals(app.config.schedule)
+            found = _bring_in(plug, every, start, end, oldest_first=oldest_first)
+            nothing = f"Nothing to bring in: what was sent since {start:%Y-%m-%d} is in already, or comes with the live traffic."
+        elif pause or resume:
+            found = backfilling.pause(plug.ledger, paused=pause)
+            nothing = f"Nothing to {'pause' if pause else 'resume'}: no backfill is under way."
+        elif stop:
+            found = backfilling.stop(plug.ledger)
+            nothing = "Nothing to give up: no backfill is under way."
+        else:
+            found = backfilling.standing(plug.ledger)
+            nothing = "No backfill was asked for."
+        rest = resting(found, budget_of(plug, now())[0], now())
+        if not as_json:
+            say(nothing if found is None else "Given up; what is in stays in." if stop else line(found, rest))
+        return Told({"backfill": as_data(found, rest)}, LEFT_OVER if found and not found.done and not stop else OK)
+
+    each(given, work, as_json=as_json)
 
 
 def _bring_in(
-    plug: Plug, since: datetime, until: datetime | None, *, oldest_first: bool
-) -> tuple[Standing | None, Pause | None]:
+    plug: Plug,
+    every: Mapping[tuple[Side, str], timedelta],
+    since: datetime,
+    until: datetime | None,
+    *,
+    oldest_first: bool,
+) -> Standing | None:
     """Does it here, or hands it to the process that works on the connection."""
     stop = threading.Event()
 
@@ -102,34 +108,35 @@ def _bring_in(
 
     try:
         with stop_signals(stop.set), held_lease(plug.ledger, holder()), plug.join() as joined:
+            # Before its first use a connection does not know where its history begins; afterwards nobody has to be called.
+            found = ask() if plug.ledger.pins() else None
+            if plug.ledger.pins() and (found is None or found.done):
+                return found
             spending = Spending(joined)
             spending.begin()
+            spending.check()
             engine = joined.engine(progress=spending.limited(stoppable(stop)), sleep=lambda s: _nap(stop, s))
             engine.prepare()
             if ask() is None:
-                return None, None
+                return None
             with _shown(plug.name) as tell:
-                rest = backfilling.bring_in(engine, spending, now, tell)
-            return backfilling.standing(plug.ledger), rest
+                backfilling.bring_in(engine, spending, every, now, tell)
+            return backfilling.standing(plug.ledger)
     except Stopped:
         # A connector that starts later must not go on with what somebody has just stopped.
         backfilling.pause(plug.ledger, paused=True)
         errors().print("Paused. The same command goes on with it; so does a running connector after --resume.")
-        raise KeyboardInterrupt from None
+        raise
     except LeaseTaken:
         found = ask()
         if found and not found.done:
             errors().print(f"Another process works on {plug.name}; it reads a piece whenever nothing else is to do.")
-        return found, None
+        return found
 
 
 def _nap(stop: threading.Event, seconds: float) -> None:
     if stop.wait(seconds):
         raise Stopped
-
-
-def _day(given: datetime) -> datetime:
-    return given.replace(tzinfo=UTC)
 
 
 @contextmanager
@@ -144,10 +151,8 @@ def _shown(name: str) -> Iterator[Callable[[Standing], None]]:
         yield lambda found: bar.update(task, completed=found.part, rest=pace(found))
 
 
-def line(found: Standing | None, rest: Pause | None = None) -> str:
+def line(found: Standing, rest: Pause | None = None) -> str:
     """Where a backfill stands, in one line. `rest` is why the CRM's daily calls want a pause."""
-    if found is None:
-        return "Nothing to bring in: no backfill is under way, and what is wanted is in already."
     if found.done:
         return f"All is in of what was sent {told(found.asked)}: {counted(found.messages, 'message')}."
     edge = "up to" if found.asked.oldest_first else "back to"
@@ -155,7 +160,8 @@ def line(found: Standing | None, rest: Pause | None = None) -> str:
     if found.paused:
         return f"{text} Paused; --resume lets it go on."
     if rest:
-        return f"{text} It rests: {rest.why}, for a backfill; it may go on at {rest.until:%Y-%m-%d %H:%M} UTC."
+        goes_on = f"it may go on at {rest.until:%Y-%m-%d %H:%M} UTC (a running connector does by itself)"
+        return f"{text} It rests: {rest.why}, for a backfill; {goes_on}."
     return text
 
 

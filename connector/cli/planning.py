@@ -4,13 +4,25 @@ from typing import Annotated, Any
 
 import typer
 
-from connector.app import held_lease, now
-from connector.cli.shared import LEFT_OVER, Json, counted, holder, options, print_json, refusal_data, say, short, table
+from connector.app import App, Plug, held_lease, now
+from connector.cli.each import Told, each
+from connector.cli.shared import (
+    LEFT_OVER,
+    OK,
+    Json,
+    counted,
+    holder,
+    options,
+    refusal_data,
+    say,
+    short,
+    table,
+)
 from connector.cli.showing import budget_line
 from connector.model import Side, Value
-from connector.service.budget import Budget, budget_data
+from connector.service.budget import LIVE, Budget, budget_data
 from connector.service.planning import Preview, Write, preview
-from connector.service.spending import budget_of
+from connector.service.spending import budget_of, started
 from connector.service.turns import RUNNING
 from connector.sync.placeholders import MARK
 
@@ -28,28 +40,24 @@ def plan(
     Reads both systems, remembers what was read, and writes to neither. Works with a changed mapping, which sync refuses
     until it is approved. Ends with 1 when a guard would stop the sync or hold something back.
     """
-    given = options(context)
-    shown: list[tuple[Preview, Budget]] = []
-    with given.opened() as app:
-        for plug in app.chosen(given.connection):
-            with held_lease(plug.ledger, holder()), plug.join() as joined:
-                engine = joined.engine()
-                found = preview(engine, plug.store, now())
-                joined.count()
-                budget = budget_of(plug, now())[0]
-                shown.append((found, budget))
+
+    def work(_app: App, plug: Plug) -> Told:
+        with held_lease(plug.ledger, holder()), plug.join() as joined:
+            engine = joined.engine(progress=started(joined))
+            found = preview(engine, plug.store, now())
+            joined.count()
+            budget = budget_of(plug, now())[0]
+            if not as_json:
+                _show(found, budget, limit)
+            if approve and not found.approved:
+                engine.approve()
+                plug.ledger.solved(RUNNING)
+                found.approved = True
                 if not as_json:
-                    _show(found, budget, limit)
-                if approve and not found.approved:
-                    engine.approve()
-                    plug.ledger.solved(RUNNING)
-                    found.approved = True
-                    if not as_json:
-                        say("The mapping is approved.", "bold")
-    if as_json:
-        print_json([_as_json(found, budget, limit) for found, budget in shown])
-    if any(found.refusals for found, _ in shown):
-        raise typer.Exit(LEFT_OVER)
+                    say("The mapping is approved.", "bold")
+        return Told(_as_json(found, budget, limit), LEFT_OVER if found.refusals else OK)
+
+    each(options(context), work, as_json=as_json)
 
 
 def _show(found: Preview, budget: Budget, limit: int) -> None:
@@ -78,6 +86,11 @@ def _show(found: Preview, budget: Budget, limit: int) -> None:
         f"this plan took {used[Side.CRM]} and {used[Side.PLATFORM]}."
     )
     say(budget_line(budget))
+    left = budget.left(LIVE)
+    if left is not None and forecast[Side.CRM] > left:
+        say(
+            "That is more than is left: the sync would stop on the way. Raise crm_daily_share, or sync later.", "yellow"
+        )
     for refusal in found.refusals:
         say(f"A guard: {refusal}", "red")
         for example in refusal.examples:
@@ -102,7 +115,6 @@ def _after(value: Value) -> Value:
 
 def _as_json(found: Preview, budget: Budget, limit: int) -> dict[str, Any]:
     return {
-        "connection": found.connection,
         "approved": found.approved,
         "totals": found.totals,
         "writes": found.writes[: limit or None],

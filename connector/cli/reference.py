@@ -16,7 +16,7 @@ This page is made from the program (`python -m connector.cli.reference > docs/co
     connector [options] command [options of the command]
 
 Options that all commands share stand before the command: `connector --connection main status`.
-`check`, `plan`, `sync`, `run`, `backfill` and `audit` talk to both systems; the others read the store only.
+`check`, `plan`, `sync`, `run`, `worker`, `backfill` and `audit` talk to both systems; none of the others does.
 """
 
 
@@ -25,7 +25,9 @@ def reference() -> str:
     root = get_command(app)
     parts = [HEAD, "## Options of all commands\n", _options(root), "## Exit codes\n", "| code | meaning |\n|---|---|"]
     parts += [f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items()]
-    parts.append("\nWith several connections the highest code of them all is given.\n")
+    parts.append(
+        "\nA connection that fails does not keep the others from their turn; the highest code of them all is given.\n"
+    )
     for name, command in commands(root):
         arguments = "".join(f" {one.name.strip('_').upper()}" for one in _arguments(command))
         parts.append(f"## connector {name}{arguments}\n")

@@ -28,7 +28,8 @@ EXIT_CODES = {
     LEFT_OVER: "something is left over: held or failed work, findings of a check or an audit",
     CONFIG: "the config, a mapping or the command line is wrong",
     STORE: "the store cannot be used, or another process works on the connection",
-    REFUSED: "a guard, a changed mapping or a wrong account stopped the run before it wrote anything more",
+    REFUSED: "a guard, a changed mapping, a wrong account or a used-up share of the CRM's daily calls stopped the run before "
+    "it wrote anything more",
     REMOTE: "a system refused the credentials, answered badly or not at all",
     FAULT: "a fault in the program itself; --debug shows where",
     INTERRUPTED: "interrupted (Ctrl-C)",
@@ -75,14 +76,14 @@ def errors() -> Console:
     return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
-def complain(error: ConnectorError) -> None:
-    """One clear message and the way out, on stderr."""
+def complain(error: ConnectorError, connection: str = "") -> None:
+    """One clear message and the way out, on stderr; where it is about one connection, with its name."""
     console = errors()
     if isinstance(error, ConfigError):
         for problem in error.problems:
             console.print(Text(clean(str(problem)).removeprefix(": "), style="red"))
         return
-    for line in error.message.split("\n"):
+    for line in (f"{connection}: {error.message}" if connection else error.message).split("\n"):
         console.print(Text(clean(line), style="red"))
     if isinstance(error, Refusal):
         for example in error.examples:

@@ -86,9 +86,9 @@ def webhooks_line(found: Webhooks | None) -> str:
 
 def budget_line(budget: Budget) -> str:
     if budget.allowance is None:
-        return f"The CRM tells of no daily limit; {counted(budget.ours, 'call')} of ours today."
+        return f"The CRM has told no daily limit; {counted(budget.ours, 'call')} of ours in the last 24 hours."
     return (
-        f"CRM calls a day: {budget.allowance} allowed, {budget.others} used by others, {budget.ours} by us, "
+        f"CRM calls in 24 hours: {budget.allowance} allowed, {budget.others} used by others, {budget.ours} by us, "
         f"{budget.limit} our share, {budget.left(LIVE)} left."
     )
 

@@ -2,13 +2,15 @@
 
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from connector.app import LeaseTaken, Plug, held_lease
+from connector.app import App, LeaseTaken, Plug, held_lease
+from connector.cli.each import Told, each
 from connector.cli.shared import (
     LEFT_OVER,
     OK,
@@ -18,7 +20,6 @@ from connector.cli.shared import (
     errors,
     holder,
     options,
-    print_json,
     refusal_data,
     say,
     table,
@@ -38,11 +39,13 @@ class Outcome:
     """What one connection's run came to. `error` stopped it; `report.trouble` only cut parts of it short."""
 
     plug: Plug
-    report: Report | None = None
+    report: Report = field(default_factory=Report)
     error: ConnectorError | None = None
     holds_before: int = 0
-    code: int = OK
-    summary: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def trouble(self) -> list[ConnectorError]:
+        return [*self.report.trouble, *([self.error] if self.error else [])]
 
 
 def sync(
@@ -67,32 +70,29 @@ def sync(
     if unknown:
         raise typer.BadParameter(f"there is no guard {unknown[0]}; there are {', '.join(GUARDS)}", param_hint="--allow")
     stop = threading.Event()
-    outcomes: list[Outcome] = []
-    with given.opened() as app, stop_signals(stop.set):
-        for plug in app.chosen(given.connection):
-            outcome = Outcome(plug, holds_before=len(plug.ledger.open_holds()))
-            outcomes.append(outcome)
-            try:
-                outcome.report = _run(plug, allow or [], stop)
-            except Stopped:
-                raise KeyboardInterrupt from None
-            except LeaseTaken as error:
-                if allow:
-                    plug.ledger.remember(ALLOWED_ONCE, allow)
-                    taken_up = f"It takes up {', '.join(allow)} in its next round."
-                    complain(ConnectorError(f"Another process works on {plug.name}.", taken_up))
-                else:
-                    outcome.error = error
-            except ConnectorError as error:
-                if given.debug:
-                    raise
+
+    def work(_app: App, plug: Plug) -> Told:
+        outcome = Outcome(plug, holds_before=len(plug.ledger.open_holds()))
+        try:
+            outcome.report = _run(plug, allow or [], stop)
+        except LeaseTaken as error:
+            if allow:
+                plug.ledger.remember(ALLOWED_ONCE, allow)
+                taken_up = f"It takes up {', '.join(allow)} in its next round."
+                complain(ConnectorError(f"Another process works on {plug.name}.", taken_up))
+            else:
                 outcome.error = error
-            _judge(outcome)
-            if not as_json:
-                _show(outcome)
-    if as_json:
-        print_json([outcome.summary for outcome in outcomes])
-    raise typer.Exit(max(outcome.code for outcome in outcomes))
+        except ConnectorError as error:
+            if given.debug:
+                raise
+            outcome.error = error
+        told = _judged(outcome)
+        if not as_json:
+            _show(outcome, told.data)
+        return told
+
+    with stop_signals(stop.set):
+        each(given, work, as_json=as_json)
 
 
 def _run(plug: Plug, allow: list[str], stop: threading.Event) -> Report:
@@ -112,7 +112,7 @@ def _run(plug: Plug, allow: list[str], stop: threading.Event) -> Report:
             shown.update(task, description=f"{plug.name}: " + ", ".join(f"{n} {w}" for w, n in counts.items()))
 
         spending = Spending(joined)
-        spending.begin()
+        spending.admit()
         progress = spending.limited(stoppable(stop, tell))
         report = joined.engine(progress=progress, allowed=allow, sleep=lambda s: _nap(stop, s)).sync()
         plug.ledger.solved(RUNNING)
@@ -124,37 +124,31 @@ def _nap(stop: threading.Event, seconds: float) -> None:
         raise Stopped
 
 
-def _judge(outcome: Outcome) -> None:
-    ledger = outcome.plug.ledger
+def _judged(outcome: Outcome) -> Told:
+    ledger, report = outcome.plug.ledger, outcome.report
     account, counts = ledger.account(), ledger.counts()
     holds = sum(counts.holds.values())
     waiting = {state.value: counts.intents[state] for state in OPEN_INTENTS if counts.intents.get(state)}
-    trouble: list[ConnectorError] = list(outcome.report.trouble) if outcome.report else []
-    trouble += [outcome.error] if outcome.error else []
     left = holds or waiting or account.states[State.OPEN] or ledger.count_dirty()
-    outcome.code = max((one.exit_code for one in trouble), default=LEFT_OVER if left else OK)
-    outcome.summary = {
-        "connection": outcome.plug.name,
+    found = {
         "seen": account.seen,
         "account": {state.value: count for state, count in account.states.items()},
-        "news": outcome.report.news if outcome.report else 0,
-        "planned": outcome.report.planned if outcome.report else 0,
-        "failed": outcome.report.failed if outcome.report else 0,
-        "rounds": outcome.report.rounds if outcome.report else 0,
-        "calls": outcome.report.calls if outcome.report else {},
+        "news": report.news,
+        "planned": report.planned,
+        "failed": report.failed,
+        "rounds": report.rounds,
+        "calls": report.calls,
         "done": counts.intents.get(IntentState.DONE, 0),
         "waiting": waiting,
         "holds": {kind.value: count for kind, count in counts.holds.items()},
         "holds_opened": max(0, holds - outcome.holds_before),
-        "withheld": [refusal_data(one) for one in outcome.report.withheld] if outcome.report else [],
-        "errors": [{"message": one.message, "way_out": one.way_out, "exit_code": one.exit_code} for one in trouble],
-        "exit_code": outcome.code,
+        "withheld": [refusal_data(one) for one in report.withheld],
     }
+    return Told(found, LEFT_OVER if left else OK, outcome.trouble)
 
 
-def _show(outcome: Outcome) -> None:
-    found = outcome.summary
-    say(f"connection {found['connection']}", "bold")
+def _show(outcome: Outcome, found: Mapping[str, Any]) -> None:
+    say(f"connection {outcome.plug.name}", "bold")
     say(account_line(found["seen"], found["account"]))
     say(
         f"{found['news']} news, {found['planned']} writes planned, {found['failed']} attempts failed, {found['rounds']} rounds."
@@ -165,12 +159,8 @@ def _show(outcome: Outcome) -> None:
     table("open holds (connector holds list)", ("type", "holds"), list(found["holds"].items()))
     if found["holds_opened"]:
         say(f"{counted(found['holds_opened'], 'hold')} opened by this run.")
-    for error in outcome.report.trouble if outcome.report else ():
-        complain(error)
-    for refusal in outcome.report.withheld if outcome.report else ():
-        complain(refusal)
-    if outcome.error:
-        complain(outcome.error)
+    for refusal in outcome.report.withheld:
+        complain(refusal, outcome.plug.name)
 
 
 def account_line(seen: int, account: dict[str, int]) -> str:

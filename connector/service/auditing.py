@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from connector.adapters.base import Adapter, Lookup, Window
-from connector.app import Joined, now
+from connector.app import Joined
 from connector.mapping.compiled import Compiled, KindRules
 from connector.mapping.names import names
 from connector.model import (
@@ -30,6 +30,7 @@ from connector.sync import audit
 from connector.sync.account import Account, account
 from connector.sync.audit import Anew, Finding, Look, Offender
 from connector.sync.drift import Resting, compared, decided_to_keep, told
+from connector.sync.engine import Progress
 from connector.sync.guards import HANDFUL, UNLINK_SHARE
 from connector.sync.history import was_sent_in
 from connector.sync.loading import load_history
@@ -40,9 +41,12 @@ KEYED = (Kind.MESSAGE, Kind.CONVERSATION, Kind.IDENTITY)
 """Kinds whose CRM record is ours alone. A person's record is the company's and may be merged at any time."""
 MERGED = (Kind.PERSON, Kind.CONVERSATION)
 """Kinds whose fields go both ways."""
-
 HandBack = Callable[[Sequence[Offender]], list[Offender]]
 """Hands back to the engine what it can mend; answers the rest."""
+
+
+def silent(_what: str, _count: int) -> None:
+    """A progress that tells nobody."""
 
 
 @dataclass
@@ -64,29 +68,31 @@ class Audit:
         return sum(one.remaining for one in self.promises)
 
 
-def whole_audit(joined: Joined, mender: Mender | None = None) -> Audit:
-    """The account with its promise, the promises that both sides are read for, and the webhooks. Raises RemoteError."""
+def whole_audit(joined: Joined, mender: Mender | None = None, progress: Progress = silent) -> Audit:
+    """The account with its promise, the promises that both sides are read for, and the webhooks. `progress` is called after each
+    page, and may stop the audit there. Raises RemoteError."""
     told = account(joined.plug.ledger.shares())
-    promises = [told.finding(), *audit_connection(joined, mender)]
+    promises = [told.finding(), *audit_connection(joined, mender, progress)]
     return Audit(joined.plug.name, told, promises, webhooks(joined.plug))
 
 
-def audit_connection(joined: Joined, mender: Mender | None = None) -> list[Finding]:
+def audit_connection(joined: Joined, mender: Mender | None = None, progress: Progress = silent) -> list[Finding]:
     """A finding per promise. Reads everything, so it takes its time; writes nothing but what is handed back. Raises
     RemoteError."""
     mapping = mender.mapping if mender else joined.engine().mapping
-    return Auditor(joined, mapping, mender.hand_back if mender else None).promises()
+    return Auditor(joined, mapping, mender.hand_back if mender else None, progress).promises()
 
 
 class Auditor:
     """Goes through everything once. `mapping` knows the CRM's users."""
 
-    def __init__(self, joined: Joined, mapping: Compiled, hand_back: HandBack | None) -> None:
+    def __init__(self, joined: Joined, mapping: Compiled, hand_back: HandBack | None, progress: Progress) -> None:
         self._joined = joined
         self._plug = joined.plug
         self._ledger = joined.plug.ledger
         self._mapping = mapping
         self._hand_back = hand_back
+        self._progress = progress
 
     def promises(self) -> list[Finding]:
         return [
@@ -107,6 +113,7 @@ class Auditor:
         if self._hand_back and offenders:
             left = self._hand_back(offenders)
             found.mended(len(offenders) - len(left), (one.text for one in left))
+        self._progress("audited", checked)
 
     # -- what the store alone can answer
 
@@ -195,7 +202,7 @@ class Auditor:
     def _no_strays(self) -> Finding:
         """Every record that carries a key of ours is linked."""
         found = Finding("no CRM record carries our key without a link")
-        plug, ledger = self._plug, self._ledger
+        ledger = self._ledger
         # A note about a reply that did not leave stands for itself: no message is linked with it.
         busy = {
             intent.action.key[1]
@@ -205,20 +212,15 @@ class Auditor:
         }
         rules = self._keyed()
         fields = {one.key.field for one in rules}
-        crm = plug.keyed_crm()
-        try:
-            for stream in crm.capabilities.streams:
-                for page in crm.pull(stream.name, Window()):
-                    ids = {one.ref: id_ for one in page.observed if (id_ := self._id_of(one, rules))}
-                    mine = [one for one in page.observed if one.ref in ids]
-                    linked = {link.crm for link in ledger.links_of(ids, active=True)}
-                    owners = self._owners([one for one in mine if one.ref not in linked], ids, rules)
-                    self._add(
-                        found, len(mine), audit.strays(mine, linked, busy, fields, owners, self._kept_out(owners))
-                    )
-        finally:
-            ledger.usage_add(now().date(), crm.system, crm.usage().calls)
-            crm.close()
+        crm = self._joined.keyed_crm()
+        for stream in crm.capabilities.streams:
+            for page in crm.pull(stream.name, Window()):
+                ids = {one.ref: id_ for one in page.observed if (id_ := self._id_of(one, rules))}
+                mine = [one for one in page.observed if one.ref in ids]
+                linked = {link.crm for link in ledger.links_of(ids, active=True)}
+                owners = self._owners([one for one in mine if one.ref not in linked], ids, rules)
+                out = self._kept_out(owners)
+                self._add(found, len(mine), audit.strays(mine, linked, busy, fields, owners, out))
         return found
 
     def _keyed(self) -> list[KindRules]:

@@ -4,16 +4,18 @@ What was asked for stands in the store, so that a command can hand it to a conne
 written only by who holds the connection's lease.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from connector.adapters.base import Stream, Window
+from connector.adapters.base import Window
 from connector.errors import ConnectorError, RemoteError
 from connector.model import Cursor, Kind, Period, Side
-from connector.service.budget import Pause
+from connector.service.budget import BACKFILL, Budget, Pause
+from connector.service.budget import pause as pause_of
+from connector.service.scheduling import due
 from connector.service.spending import Spending
 from connector.store.store import Ledger
 from connector.sync.engine import Engine
@@ -29,8 +31,6 @@ PLACE = "backfill"
 PAGES = 2
 """Pages of a piece. An adapter's pages hold some hundred records, so a piece fills about one call to the CRM (Salesforce takes a
 thousand rows), and live traffic waits for less than a minute."""
-QUICK = timedelta(minutes=1)
-"""A piece takes about that long: streams that are read as often are read before every piece, slower ones when they are due."""
 RETRY = timedelta(seconds=30)
 """Until a running connector tries a piece again that failed."""
 
@@ -40,7 +40,8 @@ Tell = Callable[["Standing"], None]
 @dataclass(frozen=True)
 class Standing:
     """A backfill: what was asked for, and how far it has come. `reached` is the edge of what is in, `part` how much of the time
-    that it spans, 0 to 1; `messages` were read so far in `seconds` of work."""
+    that it spans, 0 to 1; `messages` were read so far in `seconds`: of the clock where a command does it, live traffic in between
+    included; of the pieces alone in a running connector."""
 
     asked: Backfill
     paused: bool
@@ -137,16 +138,22 @@ def told(asked: Backfill) -> str:
     return f"since {asked.since:%Y-%m-%d} until {asked.until:%Y-%m-%d %H:%M}, {order}"
 
 
+def resting(found: Standing | None, budget: Budget, at: datetime) -> Pause | None:
+    """Why what is left of a backfill has to wait for the CRM's daily calls; None where it need not. Pure."""
+    return pause_of(budget, BACKFILL, at) if found and not found.done else None
+
+
 def is_due(ledger: Ledger) -> bool:
     """Whether something of the past is to be read when nothing else is to do."""
     found = standing(ledger)
     return found is not None and not found.paused and not found.done
 
 
-def piece(engine: Engine, clock: Callable[[], datetime]) -> Standing | None:
+def piece(engine: Engine, clock: Callable[[], datetime], started: datetime | None = None) -> Standing | None:
     """Reads the next piece of the past and writes what comes of it. To be called under the ledger's lease, when live work is
-    done. Answers how far it has come, None where nothing was due. Raises RemoteError, Refusal."""
-    ledger, started = engine.ledger, clock()
+    done. Answers how far it has come, None where nothing was due; the time it took counts from `started`, when the piece before
+    was through (None: from now). Raises RemoteError, Refusal."""
+    ledger, started = engine.ledger, started or clock()
     found = standing(ledger)
     if found is None or found.paused or found.done:
         return None
@@ -204,47 +211,43 @@ def work(engine: Engine) -> Report:
     return report
 
 
-class Live:
-    """Live traffic beside a backfill in the same process: what is due is read, and written, before each piece."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._read_at: dict[tuple[Side, str], datetime] = {}
-
-    def turn(self, at: datetime) -> None:
-        """Raises RemoteError, Refusal."""
-        self._engine.begin()
-        report = Report()
-        streams = [(side, one.name) for side, one in self._engine.streams() if self._is_due(side, one, at)]
-        self._engine.round(streams, report)
-        if report.trouble:
-            raise report.trouble[0]
-        self._read_at |= dict.fromkeys(streams, at)
-        work(self._engine)
-
-    def _is_due(self, side: Side, stream: Stream, at: datetime) -> bool:
-        last = self._read_at.get((side, stream.name))
-        return last is None or stream.every <= QUICK or at - last >= stream.every
+def live_turn(engine: Engine, every: Mapping[tuple[Side, str], timedelta], at: datetime) -> None:
+    """Reads the live streams that are due, as a running connector does, and writes what came of them: a piece for which none
+    is due reads nothing of the CRM. Raises RemoteError, Refusal."""
+    engine.begin()
+    report = Report()
+    engine.round(due(every, engine.ledger.reads(), at), report)
+    if report.trouble:
+        raise report.trouble[0]
+    work(engine)
 
 
-def bring_in(engine: Engine, spending: Spending, clock: Callable[[], datetime], tell: Tell) -> Pause | None:
-    """Piece after piece until all is in or somebody pauses it; before each, live traffic has its turn. Answers why it rests when
-    the CRM's daily calls want that. To be called under the ledger's lease. Raises RemoteError, Refusal."""
-    ledger, live, rest = engine.ledger, Live(engine), None
+def bring_in(
+    engine: Engine,
+    spending: Spending,
+    every: Mapping[tuple[Side, str], timedelta],
+    clock: Callable[[], datetime],
+    tell: Tell,
+) -> None:
+    """Piece after piece until all is in, somebody pauses it or the CRM's daily calls want a rest; before each, live traffic has
+    its turn: `every` says how often its streams are read. To be called under the ledger's lease. Raises RemoteError, Refusal."""
+    ledger, started = engine.ledger, None
     run, before = ledger.begin_run("backfill"), standing(ledger)
     try:
         while is_due(ledger):
             spending.begin()
-            live.turn(clock())
-            if rest := spending.backfill():
+            live_turn(engine, every, clock())
+            if spending.backfill():
                 break
-            if found := piece(engine, clock):
+            # The first turn catches up with what came while nobody ran; that says nothing of the pace.
+            found = piece(engine, clock, started)
+            started = clock()
+            if found:
                 tell(found)
     finally:
         after = standing(ledger)
         read = (after.messages if after else 0) - (before.messages if before else 0)
         ledger.end_run(run, {"messages": max(0, read), "part": after.part if after else None})
-    return rest
 
 
 class Spare:

@@ -1,8 +1,11 @@
 """May we call the CRM at all? Its daily allowance is shared with the company's other programs. Pure."""
 
-from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
+DAY, HOUR = timedelta(hours=24), timedelta(hours=1)
+"""The allowance is one of a rolling day (Salesforce: "API Request Limits and Allocations"), our calls are counted by the hour. An
+hour counts until the last call in it is a day old, so never too little."""
 LOOK_AGAIN = timedelta(minutes=15)
 """How long the CRM's own count is believed while we call nobody. A day then costs 96 calls at most to learn that others still
 use it up."""
@@ -20,7 +23,7 @@ LIVE = Ceiling(1.0, 0.95)
 """A twentieth is left to others, whatever our own share: Salesforce refuses everybody's calls once an org has used its
 allowance up ("API Request Limits and Allocations")."""
 BACKFILL = Ceiling(0.5, 0.8)
-"""Half of our share is kept for live traffic. Two actors: a backfill begins at midnight and is through its part within the
+"""Half of our share is kept for live traffic. Two actors: a backfill begins in the morning and is through its part within the
 hour; customers write until the evening. An idle day costs 1,440 calls (a read a minute), a busy one a call per thousand
 messages more, so half of any share that can carry live traffic at all carries it for the whole day. The fifth of everybody's
 is the margin that an administrator expects of work nobody waits for."""
@@ -28,14 +31,16 @@ is the margin that an administrator expects of work nobody waits for."""
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Calls: `ours` of today (UTC), by all connections of the account; `used` by everybody as the CRM counts (None: it did not
-    tell lately), out of `allowance` a day (None: it tells none, so nothing limits us). `share` is the part of the allowance
-    that may be ours, between 0 and 1."""
+    """Calls of the last 24 hours: `ours` by all connections of the account; `used` by everybody as the CRM counts (None: it did
+    not tell lately), out of `allowance` (None: it has told none, so nothing limits us). `share` is the part of the allowance that
+    may be ours, between 0 and 1. `hours` are our calls by the hour in which they were made; what it lacks of `ours` was made
+    just now."""
 
     ours: int
     used: int | None
     allowance: int | None
     share: float
+    hours: tuple[tuple[datetime, int], ...] = ()
 
     @property
     def limit(self) -> int | None:
@@ -44,7 +49,7 @@ class Budget:
 
     @property
     def others(self) -> int | None:
-        """Calls of the company's other programs. The CRM counts a rolling day and we a calendar day, so it is a near guess."""
+        """Calls of the company's other programs, to the hour."""
         return None if self.used is None else max(0, self.used - self.ours)
 
     def left(self, ceiling: Ceiling) -> int | None:
@@ -59,6 +64,15 @@ class Budget:
     def ours_is_spent(self, ceiling: Ceiling) -> bool:
         """Whether our own part is used up; otherwise, when nothing is left, others have used up theirs and ours."""
         return self.allowance is not None and self.allowance * self.share * ceiling.share - self.ours < 1
+
+    def freed(self, ceiling: Ceiling, now: datetime) -> datetime:
+        """When so many of our calls are a day old that one more may be made. `now` is the time of the question."""
+        ours = self.ours
+        for hour, calls in self.hours:
+            ours -= calls
+            if not replace(self, ours=ours).ours_is_spent(ceiling):
+                return hour + HOUR + DAY
+        return now + DAY
 
 
 def budget_data(budget: Budget) -> dict[str, int | None]:
@@ -87,8 +101,8 @@ def pause(budget: Budget, ceiling: Ceiling, now: datetime) -> Pause | None:
         return None
     if budget.ours_is_spent(ceiling):
         part = int((budget.allowance or 0) * budget.share * ceiling.share)
-        why = f"{budget.ours} calls were made today, and {part} of the {budget.allowance} daily API calls may be"
-        return Pause("share_spent", why, datetime.combine(now.astimezone(UTC).date() + timedelta(1), time(), UTC))
+        why = f"{budget.ours} calls were made in the last 24 hours, and {part} of the {budget.allowance} daily API calls may be"
+        return Pause("share_spent", why, budget.freed(ceiling, now))
     why = (
         f"all programs together have made {budget.used} of the {budget.allowance} daily API calls, and "
         f"the last {1 - ceiling.everybody:.0%} are left to others"

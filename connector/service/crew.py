@@ -80,6 +80,9 @@ class Member:
 
     async def _run(self, ready: Callable[[str], None]) -> None:
         self._loop = asyncio.get_running_loop()
+        if self._stop.is_set():
+            # Told to stop before there was a loop that could be woken.
+            return
         self._loop.set_default_executor(ThreadPoolExecutor(LOOKS + 2))
         if self._listener:
             for looker in self._lookers.values():

@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from connector.adapters.base import Adapter
 from connector.app import LeaseTaken, Plug, held_lease, now
 from connector.model import Hint, Ref, Side
+from connector.service.scheduling import due
 from connector.service.stopping import Stopped
 from connector.service.turns import RETRY, Turns, Work, failed, note
 from connector.sync.report import Report
@@ -114,8 +115,7 @@ class Looker:
         self._come_back(turns, report)
 
     def _due(self) -> set[tuple[Side, str]]:
-        reads, at = self.plug.ledger.reads(), now()
-        return {stream for stream, every in self._every.items() if stream not in reads or reads[stream] + every <= at}
+        return set(due(self._every, self.plug.ledger.reads(), now()))
 
     def _come_back(self, turns: Turns, report: Report | None) -> None:
         """When a stream is due again, or a write that waits; soon in any case, because a person may have asked for something

@@ -54,7 +54,7 @@ class Metrics(Collector):
             for name, text in (
                 ("allowance", "what the account may make, all programs together."),
                 ("others", "what other programs made, by the CRM's own count."),
-                ("ours", "what all connections of the account made today."),
+                ("ours", "what all connections of the account made in the last 24 hours."),
                 ("share", "what the connector may make (crm_daily_share)."),
                 ("left", "what the connector may still make now."),
             )

@@ -6,8 +6,8 @@ from datetime import datetime
 
 from connector.app import Plug
 from connector.model import Cursor, HoldType, IntentState, Side, State
-from connector.service.backfilling import Standing, standing
-from connector.service.budget import BACKFILL, Budget, Pause, pause
+from connector.service.backfilling import Standing, resting, standing
+from connector.service.budget import Budget, Pause
 from connector.service.spending import budget_of
 from connector.store.entries import Decided, Run, Trouble, Webhooks
 from connector.sync.loading import load_history
@@ -81,7 +81,7 @@ def status(plug: Plug, now: datetime) -> Status:
         budget=budget,
         history=load_history(ledger).start,
         backfill=past,
-        backfill_rests=pause(budget, BACKFILL, now) if past and not past.done else None,
+        backfill_rests=resting(past, budget, now),
         intents={state: counts.intents[state] for state in IntentState if counts.intents.get(state)},
         dirty=ledger.count_dirty(),
         holds=counts.holds,

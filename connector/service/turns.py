@@ -12,7 +12,7 @@ from traceback import extract_tb
 import structlog
 
 from connector.app import Joined, Plug, now
-from connector.errors import AllowanceSpent, ConnectorError, RemoteError
+from connector.errors import ConnectorError, RemoteError, SoftStop
 from connector.model import Ref, Side
 from connector.service.backfilling import Spare
 from connector.service.spending import Spending
@@ -166,12 +166,9 @@ class Turns:
     def _over_budget(self) -> bool:
         """Whether the day's share of CRM calls is spent; then nothing is read or written for a while."""
         try:
-            self._spending.begin()
-            self._spending.check()
-        except AllowanceSpent as error:
-            self.plug.ledger.problem("allowance", error.code, error.message, error.way_out)
+            self._spending.admit()
+        except SoftStop:
             return True
-        self.plug.ledger.solved("allowance")
         return False
 
 

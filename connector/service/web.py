@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from connector.app import Plug, now
-from connector.errors import AuthError, RemoteError
+from connector.errors import AuthError, RemoteError, StoreError
 from connector.model import Side
 from connector.service.metrics import Metrics
 from connector.service.served import Served
@@ -21,7 +21,7 @@ BODY_LIMIT = 1 << 20
 """Bytes. A message of Chatwoot holds at most 150,000 characters (its `content` limit); with its conversation around it a
 webhook stays far below this."""
 LATE = 5
-"""A stream that was not read for this many of its intervals makes the service not ready."""
+"""A stream that was not read for this many of its intervals is late."""
 
 log = structlog.get_logger("connector.web")
 
@@ -69,7 +69,11 @@ class Web:
         return JSONResponse(found, 200 if found["live"] else 503)
 
     async def ready(self, _request: Request) -> Response:
-        """200 once every stream was read, and as long as none is late."""
+        """200 while webhooks are taken, for which the store has to answer.
+
+        Two actors: the token of one tenant runs out, and another tenant's customer writes. A load balancer that asks here must
+        not take the webhooks of all from this process; what is wrong with one stands in the answer.
+        """
         found = await run_in_threadpool(self._health, now())
         return JSONResponse(found, 200 if found["ready"] else 503)
 
@@ -77,12 +81,20 @@ class Web:
         return Response(await run_in_threadpool(self._metrics.render), media_type=CONTENT_TYPE_LATEST)
 
     def _health(self, at: datetime) -> dict[str, object]:
-        ages = {name: self._ages(one.plug, at) for name, one in self._served.items()}
+        live = all(one.alive for one in self._served.values())
+        try:
+            ages = {name: self._ages(one.plug, at) for name, one in self._served.items()}
+        except StoreError as error:
+            log.error("the store does not answer", error=type(error).__name__)
+            return {"live": live, "ready": False, "connections": {}}
         return {
-            "live": all(one.alive for one in self._served.values()),
-            "ready": all(fresh(streams, self._every[name]) for name, streams in ages.items()),
+            "live": live,
+            "ready": True,
             "connections": {
-                name: {"seconds_since_read": {f"{side}.{stream}": age for (side, stream), age in streams.items()}}
+                name: {
+                    "late": late(streams, self._every[name]),
+                    "seconds_since_read": {f"{side}.{stream}": age for (side, stream), age in streams.items()},
+                }
                 for name, streams in ages.items()
             },
         }
@@ -98,9 +110,13 @@ class Web:
         return _told(code, message)
 
 
-def fresh(ages: Mapping[tuple[Side, str], float | None], every: Mapping[tuple[Side, str], timedelta]) -> bool:
-    """Whether every stream was read within its time. Pure."""
-    return all(age is not None and age <= LATE * every[stream].total_seconds() for stream, age in ages.items())
+def late(ages: Mapping[tuple[Side, str], float | None], every: Mapping[tuple[Side, str], timedelta]) -> list[str]:
+    """The streams that were not read within their time, as `side.stream`. Pure."""
+    return [
+        f"{side}.{stream}"
+        for (side, stream), age in ages.items()
+        if age is None or age > LATE * every[side, stream].total_seconds()
+    ]
 
 
 async def _limited(request: Request) -> bytes | None:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from connector.model import (
@@ -31,6 +31,14 @@ from connector.store.entries import Decided, DecisionRow
 Row = Mapping[Any, Any]
 
 OPEN = [state.value for state in OPEN_INTENTS]
+
+COUNTED = timedelta(days=7)
+"""How long calls are remembered by the hour: no allowance counts further back than a day."""
+
+
+def hour_of(at: datetime) -> str:
+    """`2026-01-02T03`, in UTC."""
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H}"
 
 
 def text(ref: Ref | None) -> str | None:

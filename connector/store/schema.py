@@ -306,10 +306,10 @@ usage = Table(
     "usage",
     metadata,
     Column("connection", Word),
-    Column("day", Word),
+    Column("hour", Word),
     Column("system", Word),
     Column("calls", Integer, nullable=False),
-    PrimaryKeyConstraint("connection", "day", "system"),
+    PrimaryKeyConstraint("connection", "hour", "system"),
 )
 
 memory = Table(

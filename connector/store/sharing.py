@@ -3,11 +3,12 @@
 The only reads over several connections. They answer sums and counts, never a row of another connection.
 """
 
-from datetime import date, datetime
+from datetime import datetime
 
 from sqlalchemy import CompoundSelect, and_, func, literal, or_, select
 
 from connector.model import Side
+from connector.store import rows
 from connector.store.database import Scoped, upsert
 from connector.store.entries import Told
 from connector.store.schema import connections, memory, usage
@@ -32,13 +33,18 @@ class Sharing(Scoped):
         found = [Told(one["used"], one["allowance"], datetime.fromisoformat(one["at"])) for one in told if "at" in one]
         return max(found, key=lambda one: one.at, default=None)
 
-    def account_calls(self, day: date, system: str) -> int:
-        """API calls of this day to a system, by all connections of this CRM account together."""
-        query = select(func.sum(usage.c.calls)).where(
-            usage.c.day == day.isoformat(), usage.c.system == system, usage.c.connection.in_(self._sharers())
+    def account_calls(self, since: datetime, system: str) -> dict[datetime, int]:
+        """API calls to a system by all connections of this CRM account together, by the hour (UTC) in which they were made, from
+        the hour of `since` on."""
+        query = (
+            select(usage.c.hour, func.sum(usage.c.calls).label("calls"))
+            .where(
+                usage.c.hour >= rows.hour_of(since), usage.c.system == system, usage.c.connection.in_(self._sharers())
+            )
+            .group_by(usage.c.hour)
+            .order_by(usage.c.hour)
         )
-        with self._reading() as db:
-            return int(db.scalar(query) or 0)
+        return {datetime.fromisoformat(f"{row['hour']}:00Z"): int(row["calls"]) for row in self._rows(query)}
 
     def told_to_wait(self, side: Side, until: datetime) -> None:
         """The system of this side asked for time."""

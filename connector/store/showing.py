@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, and_, case, func, or_, select, text, update
+from sqlalchemy import Connection, RowMapping, and_, case, delete, func, or_, select, text, update
 
 from connector.errors import StoreError
 from connector.model import Fields, HoldType, Intent, IntentState, Kind, Ref, Side, State
@@ -166,18 +166,20 @@ class Showing(Scoped):
                 holds={HoldType(t): n for t, n in grouped(holds, holds.c.type, where=holds.c.settled_at.is_(None))},
             )
 
-    def usage_add(self, day: date, system: str, calls: int) -> None:
-        """Adds to the API calls made on this day (the day of the system's own allowance)."""
+    def usage_add(self, at: datetime, system: str, calls: int) -> None:
+        """Adds to the API calls made in this hour; hours of long ago are forgotten."""
+        ours = usage.c.connection == self.connection
         with self._writing() as db:
-            row = {"connection": self.connection, "day": day.isoformat(), "system": system, "calls": calls}
+            row = {"connection": self.connection, "hour": rows.hour_of(at), "system": system, "calls": calls}
             upsert(db, usage, [row], calls=usage.c.calls + calls)
+            db.execute(delete(usage).where(ours, usage.c.hour < rows.hour_of(at - rows.COUNTED)))
 
     def usage(self, day: date) -> dict[str, int]:
-        """API calls of this day by system."""
-        query = select(usage.c.system, usage.c.calls).where(
-            usage.c.connection == self.connection, usage.c.day == day.isoformat()
+        """API calls of this day (UTC) by system."""
+        query = select(usage.c.system, func.sum(usage.c.calls).label("calls")).where(
+            usage.c.connection == self.connection, usage.c.hour.startswith(day.isoformat())
         )
-        return {row["system"]: row["calls"] for row in self._rows(query)}
+        return {row["system"]: row["calls"] for row in self._rows(query.group_by(usage.c.system))}
 
     def remember(self, key: str, value: object) -> None:
         """Keeps a small JSON-able value, replacing the one before."""

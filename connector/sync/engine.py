@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from connector.adapters.base import Account, Adapter, Page, Stream
-from connector.errors import ConnectorError, RemoteError
+from connector.errors import ConnectorError, RemoteError, SoftStop
 from connector.mapping.compiled import Compiled
 from connector.model import Cursor, Fact, HoldType, Kind, Observed, Op, Period, Ref, Side, State
 from connector.store.entries import Entries
@@ -29,7 +29,7 @@ from connector.sync.landing import Landing
 from connector.sync.loading import load_history, load_lately, load_view
 from connector.sync.observe import fold_all
 from connector.sync.outbox import Outbox
-from connector.sync.patience import advice
+from connector.sync.patience import SPENT, advice
 from connector.sync.plan import lookups_needed, make_plan
 from connector.sync.report import Report
 from connector.sync.sent import Drained
@@ -84,6 +84,7 @@ class Engine:
         self._held_back: set[str] = set(REASONS)
         self._thorough = False
         self._redone = False
+        self._calls_told: Mapping[str, int] = {}
         self._unique: frozenset[str] | None = None
         self._tally = Tally()
         self._accounts: dict[Side, Account] | None = None
@@ -378,14 +379,18 @@ class Engine:
         for stream in [*sorted(self._unheard - set(streams)), *streams]:
             try:
                 report.news += self.observe([stream])
+            except SoftStop as error:
+                # Whatever comes next would be stopped as well.
+                self._trouble(report, SPENT, error)
+                return set()
             except RemoteError as error:
-                self._trouble(report, f"reading {error.system} {stream[1]}", error)
+                self._trouble(report, f"reading {self.adapters[stream[0]].system} {stream[1]}", error)
         if not self._crm_read():
             return set()
         try:
             planned, sent = self.decide()
         except RemoteError as error:
-            self._trouble(report, "deciding", error)
+            self._trouble(report, SPENT if isinstance(error, SoftStop) else "deciding", error)
             return set()
         self.ledger.solved("deciding")
         report.withheld = self.withheld.refusals()
@@ -409,8 +414,9 @@ class Engine:
         return all(self.ledger.cursor(Side.CRM, stream.name).watermark for stream in streams)
 
     def sync(self) -> Report:
-        """Until quiet: both sides read, everything written, and each side read again after the last write to it."""
-        report, before, started = Report(), self._calls(), self._clock()
+        """Until quiet: both sides read, everything written, and each side read again after the last write to it. The calls of the
+        report are those of both adapters since they were made, or since the sync before."""
+        report, started = Report(), self._clock()
         run = self.ledger.begin_run("sync")
         self._thorough = True
         try:
@@ -430,7 +436,9 @@ class Engine:
             raise
         finally:
             self._thorough = False
-            report.calls = {name: count - before[name] for name, count in self._calls().items()}
+            calls = self._calls()
+            report.calls = {name: count - self._calls_told.get(name, 0) for name, count in calls.items()}
+            self._calls_told = calls
             self.ledger.end_run(run, report.summary())
         return report
 

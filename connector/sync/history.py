@@ -37,15 +37,16 @@ class Backfill:
         edge = self._reached(cursor)
         if edge == (self.until if self.oldest_first else self.since):
             return None
+        # Never further than what is left: the calendar may end there.
         if self.oldest_first:
-            return Period(edge, cursor.since or min(self.until, edge + SLICE))
-        return Period(cursor.since or max(self.since, edge - SLICE), edge)
+            return Period(edge, cursor.since or edge + min(SLICE, self.until - edge))
+        return Period(cursor.since or edge - min(SLICE, edge - self.since), edge)
 
     def advance(self, cursor: Cursor, sent: Period, page: Page) -> Cursor:
-        """The cursor to store together with a page of this slice."""
+        """The cursor to store together with a page of this slice. With the earliest one that holds anything all is in."""
         far = sent.end if self.oldest_first else sent.start
         if page.resume is None:
-            return Cursor(watermark=far)
+            return Cursor(watermark=self.since if page.earliest and not self.oldest_first else far)
         return Cursor(watermark=self._reached(cursor), since=far, resume=page.resume)
 
     def covered(self, cursor: Cursor) -> Period:

@@ -11,6 +11,8 @@ DRIFT_WAIT = timedelta(minutes=15)
 """Until a write is tried again that the schema did not take: a person has to change the CRM or the mapping first."""
 ALLOWANCE_WAIT = timedelta(hours=1)
 """A daily allowance is a rolling window (Salesforce: 24 hours), so it comes back bit by bit."""
+SPENT = "allowance"
+"""The scope of the problem that the connector rests because its share of the daily calls, or all of them, is used up."""
 BY_ITSELF = "Nothing is lost: it is tried again by itself."
 
 

@@ -80,6 +80,20 @@ def test_calls_are_counted_and_the_authorization_header_is_left_alone(server, tm
         assert session.calls == 3
 
 
+@pytest.mark.parametrize("path", ["/cut", "/silent", "/hangs-up"])
+def test_a_call_counts_when_it_may_have_arrived(server, path):
+    with http.Session(partial(datetime.now, UTC), read=0.2) as session:
+        failed(session, server + path)
+        assert session.calls == 1
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_call_for_which_there_was_no_connection_does_not_count(scheme):
+    with http.Session(partial(datetime.now, UTC)) as session:
+        failed(session, f"{scheme}://127.0.0.1:{free_port()}/")
+        assert session.calls == 0
+
+
 @pytest.mark.parametrize(
     ("path", "error", "certain"),
     [

@@ -12,7 +12,6 @@ import requests
 from connector.app import App, held_lease, now
 from connector.sandbox.serve import running
 from connector.service import backfilling
-from connector.service.backfilling import Live
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 numbers = itertools.count(61_500_000_001)
@@ -120,6 +119,8 @@ def test_a_backfill_brings_in_exactly_the_messages_of_its_period_and_twice_chang
     exact = [text for text in there(site) if text.startswith("exact")]
     assert sorted(exact) == ["exact 15 days ago", "exact 79.5 days ago", "exact 80 days ago"]
     assert site.json("audit")[0]["promises"]
+    # What the CRM shows of the people whom the backfill made goes back to the platform with the next read.
+    site.run("sync")
     assert site.json("sync", code=None)[0]["planned"] == 0
 
 
@@ -142,9 +143,28 @@ def pieces(site, count: int, **asked) -> None:
             engine.prepare()
             if asked:
                 backfilling.ask(plug.ledger, asked["since"], None, oldest_first=asked["oldest_first"])
-            Live(engine).turn(now())
+            backfilling.live_turn(engine, plug.intervals({}), now())
             for _ in range(count):
                 backfilling.piece(engine, now)
+
+
+def test_slices_without_messages_cost_the_crm_nothing_and_nothing_is_read_before_the_oldest_message(site, past):
+    past(900, 1, text="sparse")
+    begin(site, "none")
+    site.run("sync")
+    before = site.json("status", code=None)[0]["calls_today"]
+    found = site.json("backfill", "--since", "2001-01-01")[0]["backfill"]
+    assert (found["done"], found["part"]) == (True, 1.0)
+    after = site.json("status", code=None)[0]["calls_today"]
+    assert sorted(text for text in there(site) if text.startswith("sparse")) == [
+        "sparse 1 days ago",
+        "sparse 900 days ago",
+    ]
+    months = 900 // 30
+    # Logging in, looking at the org and its users, and writing what is found; none for a month without messages.
+    assert after["salesforce"] - before["salesforce"] < months
+    # The list of conversations is gone through once a month; 2001 is some 300 months ago.
+    assert after["chatwoot"] - before["chatwoot"] < 6 * months
 
 
 @pytest.mark.parametrize("oldest_first", [False, True])
@@ -197,9 +217,15 @@ def test_ctrl_c_pauses_a_backfill_and_the_same_command_goes_on(site, past):
 def test_what_is_in_is_told_and_there_is_nothing_more_to_bring_in(site, past):
     begin(site, "all")
     site.run("sync")
+    before = site.json("status", code=None)[0]["calls_today"]
     assert site.json("backfill", "--since", "2020-01-01")[0]["backfill"] is None
-    assert "Nothing to bring in" in site.run("backfill", "--since", "2020-01-01").stdout
+    said = site.run("backfill", "--since", "2020-01-01").stdout
+    assert "what was sent since 2020-01-01 is in already, or comes with the live traffic" in said
     assert site.json("backfill")[0]["backfill"] is None
+    assert "No backfill was asked for." in site.run("backfill").stdout
+    assert site.json("status", code=None)[0]["calls_today"] == before, "nobody had to be asked"
+    for option, nothing in (("--pause", "pause"), ("--resume", "resume"), ("--stop", "give up")):
+        assert f"Nothing to {nothing}: no backfill is under way." in site.run("backfill", option).stdout
 
 
 def test_while_a_connector_runs_the_request_is_handed_to_it_and_can_be_paused(site, past):
@@ -237,7 +263,9 @@ def test_a_backfill_rests_at_half_of_the_share_and_live_traffic_goes_on(site, pa
     (found,) = site.json("status", code=None)
     assert found["backfill"]["rests"]["code"] == "share_spent"
     assert found["problems"] == []
-    assert "It rests" in site.run("status").stdout
+    for command in ("status", "backfill"):
+        assert "It rests" in site.run(command).stdout
+    assert site.json("backfill", code=1)[0]["backfill"]["rests"]["code"] == "share_spent"
 
 
 @pytest.mark.parametrize(
@@ -248,8 +276,24 @@ def test_a_backfill_rests_at_half_of_the_share_and_live_traffic_goes_on(site, pa
         ("--oldest-first",),
         ("--pause", "--resume"),
         ("--since", "2026-01-01", "--stop"),
-        ("--since", "2026-01-02", "--until", "2026-01-01"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(site, args):
     assert site.run("backfill", *args).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("args", "why"),
+    [
+        (("--since", "2026-01-02", "--until", "2026-01-01"), "is not later than --since"),
+        (("--since", "2026-01-02", "--until", "2026-01-02"), "is not later than --since"),
+        (("--since", "2999-01-01"), "lies in the future"),
+        (("--since", "1999-12-31"), "lies before 2000-01-01"),
+        (("--since", "0001-01-01", "--until", "0001-01-20"), "lies before 2000-01-01"),
+    ],
+)
+def test_days_that_cannot_be_are_refused_and_nothing_is_remembered_of_them(site, args, why):
+    refused = site.run("backfill", *args)
+    assert refused.exit_code == 2
+    assert why in " ".join(refused.stderr.replace("│", " ").split())
+    assert "No backfill was asked for." in site.run("backfill").stdout

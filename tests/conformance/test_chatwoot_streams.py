@@ -6,6 +6,7 @@ import queue
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from suite_world import Sight, receipt, unique
 from connector.adapters.base import Window, Write
 from connector.adapters.chatwoot.webhook import EVENTS
 from connector.errors import Rejected, SchemaDrift
-from connector.model import Kind, Life, Ref
+from connector.model import Kind, Life, Period, Ref
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +125,33 @@ def test_a_contact_changed_in_a_quiet_corner_is_found(fresh: Sandbox) -> None:
     fresh.api("POST", f"/contacts/{number}/labels", labels=["vip"])
     sight.look()
     assert sight.known[Ref("chatwoot", "person", str(number))]["tags"] == ["vip"]
+
+
+@pytest.mark.parametrize("stop", [False, True], ids=["at once", "stopped after each page"])
+@pytest.mark.parametrize(
+    ("days", "earliest"),
+    [
+        pytest.param(-1, True, id="it begins before the first message"),
+        pytest.param(0.01, False, id="the first messages are older, and in the conversations that rest"),
+        pytest.param(40, False, id="all messages are older"),
+    ],
+)
+def test_a_slice_of_the_past_tells_whether_anything_is_older(
+    fresh: Sandbox, days: float, earliest: bool, stop: bool
+) -> None:
+    history(fresh, 30, messages=2)
+    start = datetime.fromtimestamp(1_760_000_000, UTC) + timedelta(days=days)
+    adapter, positions, told = fresh.adapter(), dict[str, str](), list[bool]()
+    resume: str | None = None
+    while not told or resume:
+        window = Window(resume=resume, sent=Period(start, start + timedelta(days=30)), position=positions.get)
+        for page in adapter.pull("conversations", window):
+            positions.update(page.positions)
+            told.append(page.earliest)
+            resume = page.resume
+            if stop:
+                break
+    assert told == [False] * (len(told) - 1) + [earliest]
 
 
 # ---- lists that move --------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from connector.service.budget import BACKFILL, LIVE, LOOK_AGAIN, Budget, budget_data, pause
 
 NOW = datetime(2026, 3, 1, 21, 30, tzinfo=UTC)
-MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
+HOUR = timedelta(hours=1)
 
 
 @pytest.mark.parametrize(
@@ -34,8 +34,12 @@ def test_work_pauses_at_its_ceiling(budget, live, backfill):
 
 
 def test_a_pause_tells_when_it_goes_on():
-    assert pause(Budget(500, 600, 1000, 0.5), LIVE, NOW).until == MIDNIGHT
     assert pause(Budget(10, 960, 1000, 0.5), LIVE, NOW).until == NOW + LOOK_AGAIN
+    eight, nine = NOW.replace(hour=8, minute=0), NOW.replace(hour=9, minute=0)
+    hours = ((eight, 30), (nine, 470))
+    assert pause(Budget(500, 600, 1000, 0.5, hours), LIVE, NOW).until == eight + timedelta(days=1) + HOUR
+    assert pause(Budget(500, 600, 1000, 0.5, hours), BACKFILL, NOW).until == nine + timedelta(days=1) + HOUR
+    assert pause(Budget(1200, 980, 1000, 0.5, hours), LIVE, NOW).until == NOW + timedelta(days=1)
 
 
 def test_the_figures_add_up():

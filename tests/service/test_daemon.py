@@ -89,8 +89,11 @@ def test_nothing_else_is_served(daemon, path):
 def test_a_broken_connection_is_told_and_does_not_stop_the_other(daemon, wait):
     wait(lambda: read_once(daemon))
     found = daemon.get("/health")
-    assert (found.status_code, found.json()["live"], found.json()["ready"]) == (200, True, False)
-    assert daemon.get("/ready").status_code == 503
+    assert (found.status_code, found.json()["live"], found.json()["ready"]) == (200, True, True)
+    ready = daemon.get("/ready")
+    assert ready.status_code == 200, "webhooks of the other connection are taken"
+    connections = ready.json()["connections"]
+    assert (connections["main"]["late"], "crm.changes" in connections["broken"]["late"]) == ([], True)
     wait(lambda: status(daemon)["broken"]["problems"])
     both = status(daemon)
     (problem,) = both["broken"]["problems"]

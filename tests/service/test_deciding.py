@@ -1,5 +1,8 @@
 """The small pure decisions of commands and service."""
 
+import asyncio
+import json
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,12 +17,14 @@ from connector.mapping.load import load_mapping
 from connector.mapping.source import Place
 from connector.model import Action, Cursor, Decision, Kind, Op, Outcome, Ref, Side
 from connector.service.checking import pin_findings
+from connector.service.metrics import Metrics
 from connector.service.planning import Change, changes_of
 from connector.service.status import stream_status
 from connector.service.turns import RETRY
-from connector.service.web import LATE, fresh
+from connector.service.web import LATE, Web, late
 from connector.service.worker import SHORT, Worker
 from connector.store.entries import Pins
+from connector.store.store import Store
 
 FULL = Path(__file__).parents[2] / "mappings" / "chatwoot-salesforce.yaml"
 NOW = datetime(2026, 3, 1, 9, tzinfo=UTC)
@@ -52,17 +57,37 @@ def test_a_planned_write_is_told_field_by_field(given_action, shown, changes):
 
 
 @pytest.mark.parametrize(
-    ("ages", "ready"),
+    ("ages", "expected"),
     [
-        ({}, True),
-        ({(Side.CRM, "changes"): 10.0}, True),
-        ({(Side.CRM, "changes"): 60.0 * LATE}, True),
-        ({(Side.CRM, "changes"): 60.0 * LATE + 1}, False),
-        ({(Side.CRM, "changes"): None}, False),
+        ({}, []),
+        ({(Side.CRM, "changes"): 10.0}, []),
+        ({(Side.CRM, "changes"): 60.0 * LATE}, []),
+        ({(Side.CRM, "changes"): 60.0 * LATE + 1}, ["crm.changes"]),
+        ({(Side.CRM, "changes"): None}, ["crm.changes"]),
     ],
 )
-def test_a_service_is_ready_while_no_stream_is_late(ages, ready):
-    assert fresh(ages, {(Side.CRM, "changes"): timedelta(seconds=60)}) is ready
+def test_a_stream_is_late_that_was_not_read_for_some_of_its_intervals(ages, expected):
+    assert late(ages, {(Side.CRM, "changes"): timedelta(seconds=60)}) == expected
+
+
+def test_a_service_is_ready_exactly_while_its_store_answers(tmp_path):
+    folder = tmp_path / "store"
+    folder.mkdir()
+    store = Store.open(f"sqlite:///{folder / 'connector.db'}", clock=lambda: NOW)
+    plug = SimpleNamespace(name="main", ledger=store.at("main"), intervals=lambda _: {(Side.CRM, "changes"): RETRY})
+    web = Web({"main": SimpleNamespace(plug=plug, alive=True)}, Metrics({}, lambda: NOW), {})
+
+    def told(answer) -> tuple[int, dict]:
+        found = asyncio.run(answer(None))
+        return found.status_code, json.loads(found.body)
+
+    never_read = {"late": ["crm.changes"], "seconds_since_read": {"crm.changes": None}}
+    assert told(web.ready) == (200, {"live": True, "ready": True, "connections": {"main": never_read}})
+    store.close()
+    shutil.rmtree(folder)
+    assert told(web.ready) == (503, {"live": True, "ready": False, "connections": {}})
+    assert told(web.health)[0] == 200, "a restart would not mend it"
+    store.close()
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_a_turn_begins_with_what_the_other_processes_of_the_account_have_spent(m
     south.begin()
     spend(north_crm, 500)
     north.begin()
-    with pytest.raises(AllowanceSpent, match="500 calls were made today"):
+    with pytest.raises(AllowanceSpent, match="500 calls were made in the last 24 hours"):
         north.check()
     south.check()
     south.begin()
@@ -97,13 +97,21 @@ def test_the_backfill_stops_at_half_of_the_share_and_live_traffic_goes_on(machin
     north.check()
 
 
-def test_a_new_day_gives_a_new_share(machine):
+def test_the_share_comes_back_a_day_after_it_was_used_and_not_at_midnight(machine):
+    machine.now = machine.now.replace(hour=23, minute=50, second=0, microsecond=0)
     north, crm = machine.process("north")
     north.begin()
     spend(crm, 500)
     north.begin()
+    machine.now += timedelta(minutes=20)
+    north.begin()
+    with pytest.raises(AllowanceSpent) as caught:
+        north.check()
+    assert north.budget.others == 0
+    comes_back = machine.now.replace(hour=0, minute=0) + timedelta(days=1)
+    assert f"{comes_back:%Y-%m-%d %H:%M}" in caught.value.way_out
     machine.org.used = 0
-    machine.now += timedelta(days=1)
+    machine.now = comes_back
     north.begin()
     north.check()
     assert north.budget.ours == 0

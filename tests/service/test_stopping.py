@@ -3,9 +3,11 @@
 import os
 import signal
 import threading
+from types import SimpleNamespace
 
 import pytest
 
+from connector.service.crew import Member
 from connector.service.stopping import Stopped, stop_signals, stoppable
 
 
@@ -40,3 +42,11 @@ def test_a_second_ctrl_c_interrupts_at_once():
 
     with pytest.raises(KeyboardInterrupt):
         impatient()
+
+
+def test_a_worker_that_is_told_to_stop_before_it_runs_ends_at_once():
+    database = SimpleNamespace(queue=lambda: "postgresql://nobody@127.0.0.1:9/nothing")
+    config = SimpleNamespace(schedule={}, place=None)
+    member = Member(SimpleNamespace(config=config, store=database), [], "tests", serves=False)
+    member.stop()
+    member.run(lambda _url: pytest.fail("it began to work"))

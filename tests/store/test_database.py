@@ -134,7 +134,7 @@ def test_writers_in_many_threads_lose_nothing(store, make):
     def write(thread: int) -> None:
         for n in range(10):
             store.at("main").record([make.message(f"{thread}-{n}")])
-            store.at("main").usage_add(store.at("main")._clock().date(), "crm", 1)
+            store.at("main").usage_add(store.at("main")._clock(), "crm", 1)
 
     threads = [threading.Thread(target=write, args=[thread]) for thread in range(4)]
     for thread in threads:
@@ -149,7 +149,7 @@ def test_writers_in_many_threads_lose_nothing(store, make):
 def test_an_error_in_a_transaction_undoes_all_of_it(url):
     engine = connect(url)
     migrate(engine)
-    row = text("INSERT INTO usage (connection, day, system, calls) VALUES ('main', '2026-01-01', 'crm', 1)")
+    row = text("INSERT INTO usage (connection, hour, system, calls) VALUES ('main', '2026-01-01T00', 'crm', 1)")
 
     def insert_twice() -> None:
         with transaction(engine, writes=True) as db:
@@ -167,7 +167,7 @@ def test_an_error_in_a_transaction_undoes_all_of_it(url):
     "broken",
     [
         "INSERT INTO usage (connection, nothing) VALUES (:private, 1)",
-        "INSERT INTO usage (connection, day, system) VALUES (:private, 'd', 's')",
+        "INSERT INTO usage (connection, hour, system) VALUES (:private, 'd', 's')",
         "INSERT INTO holds (connection, type, subject, field, question, details, opened_at, choice)"
         " VALUES ('main', 'identity', 's', '', :private, '{}', 'now', 'skip')",
     ],
@@ -195,11 +195,11 @@ def test_text_sorts_by_code_point_on_both_databases(url):
     with transaction(engine, writes=True) as db:
         for word in words:
             db.execute(
-                text("INSERT INTO usage (connection, day, system, calls) VALUES ('main', :word, 'crm', 1)"),
+                text("INSERT INTO usage (connection, hour, system, calls) VALUES ('main', :word, 'crm', 1)"),
                 {"word": word},
             )
         usage = metadata.tables["usage"]
-        assert list(db.scalars(select(usage.c.day).order_by(usage.c.day))) == sorted(words)
+        assert list(db.scalars(select(usage.c.hour).order_by(usage.c.hour))) == sorted(words)
     engine.dispose()
 
 

@@ -1,6 +1,6 @@
 """Two connections in one store never see or change each other's rows."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pytest
 
@@ -28,7 +28,7 @@ def filled(store, make, clock):
     (link,) = ledger.links_of([make.crm("a")])
     ledger.problem("scope", "code", "message", "way out")
     ledger.begin_run("tick")
-    ledger.usage_add(date(2026, 1, 1), "crm", 1)
+    ledger.usage_add(datetime(2026, 1, 1, tzinfo=UTC), "crm", 1)
     ledger.remember("key", 1)
     return ledger, intent, link, ledger.open_holds()[0]
 

@@ -1,6 +1,6 @@
 """What people ask: accounts, explanations, problems, runs, usage."""
 
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
@@ -124,13 +124,20 @@ def test_a_run_ends_once(ledger):
 
 
 def test_usage_adds_up_by_day_and_system(ledger):
-    day, other = date(2026, 1, 2), date(2026, 1, 3)
-    for calls in (3, 4):
-        ledger.usage_add(day, "salesforce", calls)
+    day = datetime(2026, 1, 2, tzinfo=UTC)
+    for hour, calls in ((0, 3), (0, 4), (23, 5)):
+        ledger.usage_add(day + timedelta(hours=hour), "salesforce", calls)
     ledger.usage_add(day, "chatwoot", 1)
-    ledger.usage_add(other, "salesforce", 9)
-    assert ledger.usage(day) == {"salesforce": 7, "chatwoot": 1}
+    ledger.usage_add(day + timedelta(days=1), "salesforce", 9)
+    assert ledger.usage(date(2026, 1, 2)) == {"salesforce": 12, "chatwoot": 1}
     assert ledger.usage(date(2026, 1, 4)) == {}
+
+
+def test_calls_of_long_ago_are_forgotten(ledger):
+    day = datetime(2026, 1, 2, tzinfo=UTC)
+    for at in (day, day + timedelta(days=1), day + timedelta(days=8)):
+        ledger.usage_add(at, "salesforce", 1)
+    assert ledger.account_calls(day, "salesforce") == {day + timedelta(days=1): 1, day + timedelta(days=8): 1}
 
 
 @pytest.mark.parametrize("value", [{"a": [1, None]}, [], "text", 0, False, None])

@@ -64,6 +64,25 @@ def test_the_part_of_a_slice_counts_for_its_time(asked, pages, of_slice):
         assert 0 <= asked.part(cursor, of_slice) <= 1
 
 
+def test_newest_first_ends_with_the_slice_before_which_the_platform_has_nothing():
+    asked = Backfill(DAY - 100 * SLICE, DAY)
+    first = asked.slice(Cursor())
+    under_way = asked.advance(Cursor(), first, Page((), resume="page 1"))
+    done = asked.advance(under_way, first, Page((), earliest=True))
+    assert (asked.slice(done), asked.part(done)) == (None, 1)
+    assert asked.covered(done) == Period(asked.since, asked.until)
+    oldest_first = Backfill(asked.since, asked.until, oldest_first=True)
+    begun = oldest_first.advance(Cursor(), oldest_first.slice(Cursor()), Page((), earliest=True))
+    assert oldest_first.slice(begun).start == asked.since + SLICE
+
+
+@pytest.mark.parametrize("oldest_first", [False, True])
+def test_no_slice_leaves_the_calendar(oldest_first):
+    first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+    for asked in (Backfill(first, first + SLICE / 2, oldest_first), Backfill(last - SLICE / 2, last, oldest_first)):
+        assert asked.slice(Cursor()) == Period(asked.since, asked.until)
+
+
 @given(backfills())
 def test_what_was_asked_for_survives_the_store(asked):
     assert Backfill.of(asked.data()) == asked

@@ -8,6 +8,7 @@ was shown.
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 
 from connector.adapters.base import Page, Window
@@ -29,15 +30,28 @@ from connector.model import Observed, Period
 
 
 def pull_past(reader: Reader, window: Window, rows: int) -> Iterator[Page]:
+    """The last page says whether the slice is the earliest: each conversation has shown that it begins in it or later. Of one that
+    was gone through before a resume nothing is known any more but what the token says."""
     reader.forget()
     now, _ = reader.client.server()
-    place = json.loads(window.resume) if window.resume else {"start": now.isoformat()}
+    place = {"earlier": bool(window.resume), "start": now.isoformat(), **json.loads(window.resume or "{}")}
     progress = Progress(window.position)
 
     def read(row: Json, before: str, behind: str) -> Iterator[Step]:
-        return _conversation(reader, progress, row, before, behind, window.sent)
+        for step in _conversation(reader, progress, row, before, behind, window.sent):
+            place["earlier"] |= step.resume == behind and _begins_earlier(progress, row, window.sent.start)
+            yield replace(step, resume=json.dumps({**json.loads(step.resume), "earlier": place["earlier"]}))
 
-    yield from pages(walk(reader, place, read), rows, datetime.fromisoformat(place["start"]))
+    for page in pages(walk(reader, place, read), rows, datetime.fromisoformat(place["start"])):
+        yield page if page.resume else replace(page, earliest=not place["earlier"])
+
+
+def _begins_earlier(progress: Progress, row: Json, start: datetime | None) -> bool:
+    """Whether a conversation that was gone through may hold a message sent before that."""
+    if start is None or rests_since(row, start):
+        return True
+    first = json.loads(progress.get(f"past/{row['id']}") or "{}").get("first")
+    return first is not None and canonical.moment(first) < start
 
 
 def _conversation(
