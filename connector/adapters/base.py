@@ -30,8 +30,9 @@ class Capabilities:
     """What a system can do, as data; a mapping that asks for more is refused when it is loaded.
 
     `writable` kinds accept `upsert`. `batch` is the largest number of writes one `upsert` call takes. `lag` is the
-    longest time after the start of a write whose answer was lost until its record is certainly visible, or will never be.
-    `trusted_times` are the kinds whose `changed_at` may decide the rule `newest`. `names_winners`: a record that was merged
+    longest time from when a write was given up (its answer was lost, or we stopped) until its record is certainly visible, or
+    will never be. The system does not learn that we gave up, so it is longer than the adapter itself waits for one answer:
+    its time-outs, and the time until what is stored is visible. `trusted_times` are the kinds whose `changed_at` may decide the rule `newest`. `names_winners`: a record that was merged
     into another says into which; otherwise it is only gone, and its children tell where they are now. `history` names the
     stream through which a slice of the past can be read (`Window.sent` with an end), "" where none can. `page` is how many
     records of an object, just written, one more call of a read brings back.

@@ -32,6 +32,8 @@ ASKING = (429, 503)
 """Statuses whose Retry-After means the whole system (RFC 9110, 10.2.3; RFC 6585, 4)."""
 LONGEST_WAIT = 60.0
 """Seconds an adapter waits inside a call; when a system asks for more, the error goes up and the schedule waits."""
+CONNECT_TIMEOUT = 10.0
+"""Seconds until a server that does not take the connection is given up."""
 
 
 class Session(requests.Session):
@@ -43,7 +45,7 @@ class Session(requests.Session):
     """
 
     def __init__(
-        self, clock: Callable[[], datetime], *, connect: float = 10, read: float = 60, ca: str | None = None
+        self, clock: Callable[[], datetime], *, read: float, connect: float = CONNECT_TIMEOUT, ca: str | None = None
     ) -> None:
         super().__init__()
         self.max_redirects = 0

@@ -74,7 +74,7 @@ def test_calls_are_counted_and_the_authorization_header_is_left_alone(server, tm
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login someone password else\n")
     monkeypatch.setenv("NETRC", str(netrc))
-    with http.Session(partial(datetime.now, UTC)) as session:
+    with http.Session(partial(datetime.now, UTC), read=5) as session:
         for _ in range(3):
             assert session.get(f"{server}/ok", headers={"Authorization": "Bearer abc"}).text == "Bearer abc"
         assert session.calls == 3
@@ -102,7 +102,7 @@ def test_a_failed_exchange_is_certain_only_when_nothing_can_have_happened(server
     [("http://127.0.0.1:{free}/x", Transient), ("http://", Unreadable), ("ftp://127.0.0.1/", Unreadable)],
 )
 def test_a_request_that_never_left_is_certain(url, error):
-    with http.Session(partial(datetime.now, UTC)) as session:
+    with http.Session(partial(datetime.now, UTC), read=5) as session:
         found = failed(session, url.format(free=free_port()))
     assert type(found) is error
     assert found.certain

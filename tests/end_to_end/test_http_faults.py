@@ -11,8 +11,6 @@ import pytest
 from faulty import LOST_ANSWER, LOST_REQUEST, WHOLE, Call, Fault, Faulty
 from switched import Story, Switched, is_read, is_send, is_write, opened
 
-from connector.adapters.http import Session
-
 TIME_OUT = 0.25
 """Seconds that the connector waits for an answer, where a test needs it to run out of patience."""
 ENOUGH = 12
@@ -103,7 +101,7 @@ def spoilt(line: Switched) -> int:
 
 def impatient(patch: pytest.MonkeyPatch) -> None:
     """Both adapters' time-outs, which are a minute and two, so short that a test can wait for them."""
-    patch.setitem(Session.__init__.__kwdefaults__, "read", TIME_OUT)
+    patch.setattr("connector.adapters.chatwoot.client.READ_TIMEOUT", TIME_OUT)
     patch.setattr("connector.adapters.salesforce.adapter.READ_TIMEOUT", TIME_OUT)
 
 

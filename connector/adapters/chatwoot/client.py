@@ -17,6 +17,8 @@ Json: TypeAlias = dict[str, Any]
 
 SYSTEM = "chatwoot"
 
+READ_TIMEOUT = 60.0
+"""Seconds until an answer that does not come is given up."""
 LIMITER_WAIT = 20.0
 """Seconds to wait after a 429. The limiter counts per minute and sends no Retry-After, so three waits span a minute."""
 
@@ -38,7 +40,7 @@ class Client:
         self.url = url.rstrip("/")
         self.account = account
         self._base = f"{self.url}/api/v1/accounts/{account}"
-        self._session = Session(clock)
+        self._session = Session(clock, read=READ_TIMEOUT)
         # The hyphen form: proxies drop header names with underscores (nginx does by default).
         self._session.headers["Api-Access-Token"] = token
         self._retry = Retry(sleep)

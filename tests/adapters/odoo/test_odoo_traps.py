@@ -329,7 +329,7 @@ def test_trap_09_a_field_that_is_not_there_is_schema_drift_in_every_way_of_writi
 def test_trap_09_a_page_instead_of_an_answer_is_unreadable_and_uncertain(desk):
     answer = raw(desk, "res.partner/search", kind="text/plain", domain=[])
     assert (answer.status_code, answer.headers["Content-Type"].partition(";")[0]) == (415, "text/html")
-    with http.Session(partial(datetime.now, UTC)) as session:
+    with http.Session(partial(datetime.now, UTC), read=60) as session:
         session.headers["Content-Type"] = "text/plain"
         door = Door(desk.server.url, desk.server.database, desk.server.bot, desk.server.bot_key, session)
         with pytest.raises(Unreadable) as caught:
@@ -462,7 +462,7 @@ def test_trap_11_a_method_that_returns_nothing_is_no_error(either):
     assert not active(), "the fault came after the commit"
     for transport in ("json2", "jsonrpc") if either.server.version >= 19 else ("jsonrpc",):
         before = active()
-        with http.Session(partial(datetime.now, UTC)) as session:
+        with http.Session(partial(datetime.now, UTC), read=60) as session:
             door = Door(either.server.url, either.server.database, either.server.bot, either.server.bot_key, session)
             client = Client(door, lambda _seconds: None, transport)
             assert client.write("res.partner", "toggle_active", ids=[int(person.id)]) is None
