@@ -10,12 +10,13 @@ from functools import partial
 import psycopg
 import pytest
 import requests
+from faulty import Fault
 from odoo_server import NOOR, OdooError
 
 from connector.adapters import http
 from connector.adapters.base import Lookup, ObjectRead, Page, Window, Write
 from connector.adapters.odoo.transport import Client, Door
-from connector.errors import RecordGone, Rejected, SchemaDrift, Unreadable
+from connector.errors import RecordGone, Rejected, SchemaDrift, Transient, Unreadable
 from connector.model import Kind, Life, Observed, Receipt, Ref
 
 LONG = timedelta(minutes=2)
@@ -467,6 +468,18 @@ def test_trap_11_a_method_that_returns_nothing_is_no_error(either):
             client = Client(door, lambda _seconds: None, transport)
             assert client.write("res.partner", "toggle_active", ids=[int(person.id)]) is None
         assert active() is not before
+
+
+@pytest.mark.parametrize(("fields", "certain"), [({"summary": "x", "done": True}, False), ({"done": True}, True)])
+def test_trap_11_a_task_that_cannot_be_finished_for_now_is_in_doubt_when_it_was_changed(desk, fields, certain):
+    (made,) = desk.upsert(activity(desk, desk.person("Busy"), desk.unique("activity")))
+    limit = Fault(reaches=False, answer="page", status=429)
+    with (
+        desk.proxy.meeting(lambda call: limit if "action_feedback" in call.path else None),
+        pytest.raises(Transient) as caught,
+    ):
+        desk.watched.upsert([Write(Kind.MESSAGE, "mail.activity", fields, made.ref)])
+    assert caught.value.certain is certain
 
 
 def test_trap_11_a_task_without_a_summary_of_what_was_done_is_finished_through_both_transports(desk):
