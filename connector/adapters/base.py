@@ -1,7 +1,8 @@
 """The seam: what a platform or a CRM must be able to do. `tests/conformance` is this contract, executable.
 
 Adapters keep no memory of the sync: cursors come in, pages go out. They may cache describes, users and tokens.
-They retry transient faults of reads and of idempotent writes themselves (one place per adapter, by error class);
+They retry transient faults themselves (one place per adapter, by error class): of reads all, of writes only those that
+certainly had no effect. A write whose answer was lost goes up as uncertain, and the engine looks before it writes again;
 `send` is never repeated by an adapter.
 """
 
@@ -240,7 +241,8 @@ class Adapter(Protocol):
         """For each lookup all matches, never only the first. Deleted records do not match."""
 
     def upsert(self, writes: Sequence[Write]) -> list[Receipt | RemoteError]:
-        """A batch, one result per write in the same order. Raises only when the whole call failed."""
+        """A batch, one result per write in the same order. Raises only when the whole call failed. An error whose `certain` is
+        false says that the write, or a part of it, may have been done."""
 
     def send(self, write: Write, token: str) -> Receipt:
         """Not idempotent. Raises a RemoteError whose `certain` says whether it may have been sent."""

@@ -177,7 +177,7 @@ def transient(**options) -> Transient:
 
 
 @pytest.mark.parametrize(
-    ("errors", "idempotent", "slept"),
+    ("errors", "reads", "slept"),
     [
         ([], True, []),
         ([transient()], True, [1]),
@@ -186,15 +186,15 @@ def transient(**options) -> Transient:
         ([transient(retry_after=0)], False, [0]),
     ],
 )
-def test_transient_failures_are_repeated(errors, idempotent, slept):
+def test_transient_failures_are_repeated(errors, reads, slept):
     naps: list[float] = []
     script = Script(*errors)
-    assert http.Retry(naps.append, jitter=lambda: 0)(script, idempotent=idempotent) == "done"
+    assert http.Retry(naps.append, jitter=lambda: 0)(script, reads=reads) == "done"
     assert naps == slept
 
 
 @pytest.mark.parametrize(
-    ("errors", "idempotent", "calls"),
+    ("errors", "reads", "calls"),
     [
         ([transient(certain=False)], False, 1),
         ([transient() for _ in range(4)], True, 4),
@@ -203,9 +203,9 @@ def test_transient_failures_are_repeated(errors, idempotent, slept):
         ([AllowanceSpent("salesforce", "X", "no")], True, 1),
     ],
 )
-def test_other_failures_go_up(errors, idempotent, calls):
+def test_other_failures_go_up(errors, reads, calls):
     script, last = Script(*errors), errors[-1]
     with pytest.raises(RemoteError) as caught:
-        http.Retry(lambda _: None)(script, idempotent=idempotent)
+        http.Retry(lambda _: None)(script, reads=reads)
     assert caught.value is last
     assert script.calls == calls
