@@ -1,7 +1,8 @@
 """The seam: what a platform or a CRM must be able to do. `tests/conformance` is this contract, executable.
 
 Adapters keep no memory of the sync: cursors come in, pages go out. They may cache describes, users and tokens.
-They retry transient faults of reads and of idempotent writes themselves (one place per adapter, by error class);
+They retry transient faults themselves (one place per adapter, by error class): of reads all, of writes only those that
+certainly had no effect. A write whose answer was lost goes up as uncertain, and the engine looks before it writes again;
 `send` is never repeated by an adapter.
 """
 
@@ -30,8 +31,9 @@ class Capabilities:
     """What a system can do, as data; a mapping that asks for more is refused when it is loaded.
 
     `writable` kinds accept `upsert`. `batch` is the largest number of writes one `upsert` call takes. `lag` is the
-    longest time after the start of a write whose answer was lost until its record is certainly visible, or will never be.
-    `trusted_times` are the kinds whose `changed_at` may decide the rule `newest`. `names_winners`: a record that was merged
+    longest time from when a write was given up (its answer was lost, or we stopped) until its record is certainly visible, or
+    will never be. The system does not learn that we gave up, so it is longer than the adapter itself waits for one answer:
+    its time-outs, and the time until what is stored is visible. `trusted_times` are the kinds whose `changed_at` may decide the rule `newest`. `names_winners`: a record that was merged
     into another says into which; otherwise it is only gone, and its children tell where they are now. `history` names the
     stream through which a slice of the past can be read (`Window.sent` with an end), "" where none can. `page` is how many
     records of an object, just written, one more call of a read brings back.
@@ -241,7 +243,8 @@ class Adapter(Protocol):
         """For each lookup all matches, never only the first. Deleted records do not match."""
 
     def upsert(self, writes: Sequence[Write]) -> list[Receipt | RemoteError]:
-        """A batch, one result per write in the same order. Raises only when the whole call failed."""
+        """A batch, one result per write in the same order. Raises only when the whole call failed. An error whose `certain` is
+        false says that the write, or a part of it, may have been done."""
 
     def send(self, write: Write, token: str) -> Receipt:
         """Not idempotent. Raises a RemoteError whose `certain` says whether it may have been sent."""

@@ -32,6 +32,8 @@ ASKING = (429, 503)
 """Statuses whose Retry-After means the whole system (RFC 9110, 10.2.3; RFC 6585, 4)."""
 LONGEST_WAIT = 60.0
 """Seconds an adapter waits inside a call; when a system asks for more, the error goes up and the schedule waits."""
+CONNECT_TIMEOUT = 10.0
+"""Seconds until a server that does not take the connection is given up."""
 
 
 class Session(requests.Session):
@@ -43,7 +45,7 @@ class Session(requests.Session):
     """
 
     def __init__(
-        self, clock: Callable[[], datetime], *, connect: float = 10, read: float = 60, ca: str | None = None
+        self, clock: Callable[[], datetime], *, read: float, connect: float = CONNECT_TIMEOUT, ca: str | None = None
     ) -> None:
         super().__init__()
         self.max_redirects = 0
@@ -201,20 +203,22 @@ def _http_date(text: str | None) -> datetime | None:
 @dataclass(frozen=True)
 class Retry:
     """The retry policy: only Transient errors, 1, 2, 4 ... seconds apart or as long as the system asked, with jitter so
-    that many workers do not come back together. `sleep` takes seconds; `jitter` answers 0 to 1."""
+    that many workers do not come back together. `sleep` takes seconds; `jitter` answers 0 to 1.
+
+    Two actors: our write lands and its answer is lost; a person edits the same field; a second attempt of ours overwrites
+    her edit. So a write is repeated only after a failure that is certain; any other goes up, and the engine looks first.
+    """
 
     sleep: Callable[[float], None]
     attempts: int = 4
     jitter: Callable[[], float] = random.random
 
-    def __call__(self, call: Callable[[], T], *, idempotent: bool) -> T:
-        """Runs `call`, again after transient failures. Without `idempotent` only after failures that are certain."""
+    def __call__(self, call: Callable[[], T], *, reads: bool) -> T:
+        """Runs `call`, again after transient failures; unless it only `reads`, of these only after those that are certain."""
 
         def again(error: BaseException) -> bool:
             return (
-                isinstance(error, Transient)
-                and (idempotent or error.certain)
-                and (error.retry_after or 0) <= LONGEST_WAIT
+                isinstance(error, Transient) and (reads or error.certain) and (error.retry_after or 0) <= LONGEST_WAIT
             )
 
         def wait(state: tenacity.RetryCallState) -> float:

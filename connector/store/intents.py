@@ -132,9 +132,10 @@ class Intents(Journaling):
         with self._writing() as db:
             self._change(db, list(ids), OPEN_INTENTS, [values] * len(ids))
 
-    def doubt(self, ids: Collection[int], error: str) -> None:
-        """They may have been written: only a probe or a person may say so. Takes all of a failed call together."""
-        values = {"state": IntentState.IN_DOUBT.value, "error": error}
+    def doubt(self, ids: Collection[int], not_before: datetime | None, error: str) -> None:
+        """They may have been written: only a look, not before this time, or a person may say so. Takes all of a failed call
+        together."""
+        values = {"state": IntentState.IN_DOUBT.value, "not_before": not_before, "error": error}
         with self._writing() as db:
             self._change(db, list(ids), (IntentState.SENDING, IntentState.IN_DOUBT), [values] * len(ids))
 

@@ -47,7 +47,7 @@ class Doubts:
         """Look at every intent that was being sent: after a crash, or after an answer that never came."""
         flying = self._ledger.in_flight()
         sending = [one.id for one in flying if one.state is IntentState.SENDING]
-        self._ledger.doubt(sending, "the connector stopped while it was being sent")
+        self._ledger.doubt(sending, None, "the connector stopped while it was being sent")
         self._ledger.requeue([one.id for one in flying if one.action.op is Op.REMOVE], None, None)
         for side in Side:
             mine = [one for one in flying if one.action.side is side]
@@ -82,13 +82,8 @@ class Doubts:
 
     def next_due(self) -> datetime | None:
         """When the earliest of them can be looked at."""
-        times = []
-        for intent in self._ledger.in_flight():
-            if intent.tried_at:
-                side = intent.action.side
-                due = intent.tried_at + self._adapters[side].capabilities.lag
-                times.append(max(due, self._resting.get(side, due)))
-        return min(times, default=None)
+        flying = [(one.action.side, due) for one in self._ledger.in_flight() if (due := self._over_at(one))]
+        return min((max(due, self._resting.get(side, due)) for side, due in flying), default=None)
 
     def _probe(self, intent: Intent) -> None:
         """After the longest time a sent message may stay invisible, look for our marker in the conversation."""
@@ -115,8 +110,16 @@ class Doubts:
         Two actors: our call is cut off while the CRM still works on it; we look, find nothing, and send it again; then the
         first one commits as well.
         """
-        lag = self._adapters[intent.action.side].capabilities.lag
-        return intent.tried_at is None or self._clock() >= intent.tried_at + lag
+        due = self._over_at(intent)
+        return due is None or self._clock() >= due
+
+    def _over_at(self, intent: Intent) -> datetime | None:
+        """The lag after its answer was known to be lost (`not_before`). Of one that was under way when the connector stopped
+        only the start is known, and the call ended with it."""
+        if intent.tried_at is None:
+            return None
+        stopped = intent.tried_at + self._adapters[intent.action.side].capabilities.lag
+        return max(stopped, intent.not_before or stopped)
 
     def _look_again(self, intents: Sequence[Intent]) -> None:
         """What became of updates and creations whose answer never came: all of them looked up in as few calls as it takes."""

@@ -40,8 +40,8 @@ from connector.sync.withheld import REASONS, Withheld
 BATCH = 2000
 """Facts planned together: enough to fill a bundle of 1,000 rows per kind, few enough to keep memory flat."""
 PATIENCE = timedelta(minutes=3)
-"""How long `sync` waits for intents that become due later before it leaves them to the next run: longer than a lost write may
-still be under way in any CRM we know (Odoo: two and a half minutes)."""
+"""How long `sync` waits for intents that become due later before it leaves them to the next run: longer than it takes until a
+write whose line broke is looked at, on any system we know (two and a half minutes)."""
 ALLOWED_ONCE = "allowed once"
 """Where the store remembers the guards that a person has allowed for the next turn of a running connector."""
 TURN = 20
@@ -92,7 +92,7 @@ class Engine:
         self._whereabouts = Whereabouts(ledger, self.adapters)
         fetch = self._whereabouts.fetch
         self._landing = Landing(ledger, mapping)
-        failures = Failures(ledger, self._landing, mapping, clock, fetch)
+        failures = Failures(ledger, self.adapters, self._landing, mapping, clock, fetch)
         self._doubts = Doubts(ledger, self.adapters, self._landing, failures, clock, fetch)
         self._unheard = self._telling()
         self._outbox = Outbox(ledger, self.adapters, mapping, self._landing, failures, clock, progress, hands)

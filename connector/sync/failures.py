@@ -1,8 +1,9 @@
 """What a write that did not go through becomes: again later, looked into, held for a person, or refused."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
+from connector.adapters.base import Adapter
 from connector.errors import RecordGone, Rejected, RemoteError, SchemaDrift
 from connector.mapping.compiled import Compiled
 from connector.model import Action, Fields, HoldType, Intent, Kind, Life, Observed, Op, Ref, Side, State
@@ -18,12 +19,14 @@ class Failures:
     def __init__(
         self,
         ledger: Ledger,
+        adapters: Mapping[Side, Adapter],
         landing: Landing,
         mapping: Compiled,
         clock: Callable[[], datetime],
         fetch: Callable[[Side, Sequence[Ref]], list[Observed]],
     ) -> None:
         self._ledger = ledger
+        self._adapters = adapters
         self._landing = landing
         self._mapping = mapping
         self._clock = clock
@@ -33,7 +36,10 @@ class Failures:
     def failed(self, intents: Sequence[Intent], error: RemoteError) -> None:
         """These did not go through, for one reason: again later, looked into, held for a person, or refused."""
         if not error.certain:
-            self._ledger.doubt([intent.id for intent in intents], str(error))
+            # From now on, not from the start of the attempt. Two actors: a batch is under way for minutes, one change after the
+            # other; the platform is slow, and we give up the last one. It may still be at that one for as long as at any other.
+            look = self._clock() + self._adapters[intents[0].action.side].capabilities.lag
+            self._ledger.doubt([intent.id for intent in intents], look, str(error))
         elif isinstance(error, RecordGone | Rejected):
             for intent in intents:
                 if isinstance(error, RecordGone):

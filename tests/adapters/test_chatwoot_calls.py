@@ -115,6 +115,84 @@ def test_the_rest_of_a_batch_is_not_tried_once_the_token_is_refused(chatwoot: Ch
     assert len(responses.calls) == 1
 
 
+# ---- writes that are not repeated --------------------------------------------------------------------------------------
+
+PERSON = Ref("chatwoot", "person", "5")
+CONVERSATION = Ref("chatwoot", "conversation", "118")
+UNCLEAR = [
+    pytest.param({"body": requests.exceptions.ReadTimeout()}, id="no answer in time"),
+    pytest.param({"body": requests.exceptions.ConnectionError("reset")}, id="a cut line"),
+    pytest.param(answered(500, {"error": "oops"}), id="500"),
+    pytest.param(answered(502, text="<html>Bad gateway</html>"), id="502"),
+]
+
+
+@pytest.mark.parametrize("answer", UNCLEAR)
+@pytest.mark.parametrize(
+    ("method", "path", "write"),
+    [
+        ("PUT", "/contacts/5", Write(Kind.PERSON, "person", {"name": "Jet"}, PERSON)),
+        ("POST", "/contacts/5/labels", Write(Kind.PERSON, "person", {"tags": ["vip"]}, PERSON)),
+        ("POST", "/contacts", Write(Kind.PERSON, "person", {"name": "Jet"})),
+        ("POST", "/conversations/118/toggle_status", Write(Kind.CONVERSATION, "conversation", {"status": "open"}, CONVERSATION)),
+        ("POST", "/conversations/118/labels", Write(Kind.CONVERSATION, "conversation", {"tags": ["vip"]}, CONVERSATION)),
+    ],
+    ids=["a contact", "its labels", "a new contact", "a status", "labels"],
+)  # fmt: skip
+@responses.activate
+def test_a_write_whose_answer_is_lost_is_not_repeated(
+    chatwoot: Chatwoot, waits: list[float], method: str, path: str, write: Write, answer: dict[str, Any]
+) -> None:
+    responses.get(f"{API}/contacts/5", json={"payload": {"id": 5, "name": "Jet"}})
+    responses.get(f"{API}/contacts/5/labels", json={"payload": []})
+    lost = responses.add(method, f"{API}{path}", **answer)
+    (result,) = chatwoot.upsert([write])
+    assert isinstance(result, Transient)
+    assert not result.certain
+    assert (lost.call_count, waits) == (1, [])
+
+
+@responses.activate
+def test_a_write_that_was_certainly_not_done_is_repeated(chatwoot: Chatwoot, waits: list[float]) -> None:
+    refused = responses.put(f"{API}/contacts/5", status=429, body="Retry later", content_type="text/plain")
+    lost = responses.put(f"{API}/contacts/5", body=requests.exceptions.ReadTimeout())
+    (result,) = chatwoot.upsert([Write(Kind.PERSON, "person", {"name": "Jet"}, PERSON)])
+    assert isinstance(result, Transient)
+    assert not result.certain
+    assert (refused.call_count, lost.call_count, len(waits)) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "stops", [answered(429, text="Retry later"), answered(401, {"error": "You are not authorized"})]
+)
+@pytest.mark.parametrize("second", ["toggle_priority", "the read that ends it"])
+@responses.activate
+def test_a_write_that_stopped_half_way_is_in_doubt(chatwoot: Chatwoot, second: str, stops: dict[str, Any]) -> None:
+    """An agent may have changed the status since: it must not be written once more unseen."""
+    at = f"{API}/conversations/118"
+    responses.post(f"{at}/toggle_status", json={})
+    if second == "toggle_priority":
+        responses.post(f"{at}/toggle_priority", **stops)
+    else:
+        responses.post(f"{at}/toggle_priority", json={})
+        responses.get(at, **stops)
+    fields = {"status": "resolved", "priority": "high"}
+    (result,) = chatwoot.upsert([Write(Kind.CONVERSATION, "conversation", fields, CONVERSATION)])
+    assert isinstance(result, RemoteError)
+    assert not result.certain
+
+
+@responses.activate
+def test_a_part_that_is_refused_is_refused_though_another_one_is_written(chatwoot: Chatwoot) -> None:
+    at = f"{API}/conversations/118"
+    responses.post(f"{at}/toggle_status", json={})
+    responses.post(f"{at}/toggle_priority", status=422, json={"error": "no such priority"})
+    fields = {"status": "resolved", "priority": "highest"}
+    (result,) = chatwoot.upsert([Write(Kind.CONVERSATION, "conversation", fields, CONVERSATION)])
+    assert isinstance(result, Rejected)
+    assert result.certain
+
+
 @responses.activate
 def test_reads_wait_out_the_limiter(chatwoot: Chatwoot, waits: list[float]) -> None:
     responses.get(f"{API}/agents", status=429, body="Retry later", content_type="text/plain")

@@ -74,7 +74,7 @@ def test_calls_are_counted_and_the_authorization_header_is_left_alone(server, tm
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login someone password else\n")
     monkeypatch.setenv("NETRC", str(netrc))
-    with http.Session(partial(datetime.now, UTC)) as session:
+    with http.Session(partial(datetime.now, UTC), read=5) as session:
         for _ in range(3):
             assert session.get(f"{server}/ok", headers={"Authorization": "Bearer abc"}).text == "Bearer abc"
         assert session.calls == 3
@@ -116,7 +116,7 @@ def test_a_failed_exchange_is_certain_only_when_nothing_can_have_happened(server
     [("http://127.0.0.1:{free}/x", Transient), ("http://", Unreadable), ("ftp://127.0.0.1/", Unreadable)],
 )
 def test_a_request_that_never_left_is_certain(url, error):
-    with http.Session(partial(datetime.now, UTC)) as session:
+    with http.Session(partial(datetime.now, UTC), read=5) as session:
         found = failed(session, url.format(free=free_port()))
     assert type(found) is error
     assert found.certain
@@ -191,7 +191,7 @@ def transient(**options) -> Transient:
 
 
 @pytest.mark.parametrize(
-    ("errors", "idempotent", "slept"),
+    ("errors", "reads", "slept"),
     [
         ([], True, []),
         ([transient()], True, [1]),
@@ -200,15 +200,15 @@ def transient(**options) -> Transient:
         ([transient(retry_after=0)], False, [0]),
     ],
 )
-def test_transient_failures_are_repeated(errors, idempotent, slept):
+def test_transient_failures_are_repeated(errors, reads, slept):
     naps: list[float] = []
     script = Script(*errors)
-    assert http.Retry(naps.append, jitter=lambda: 0)(script, idempotent=idempotent) == "done"
+    assert http.Retry(naps.append, jitter=lambda: 0)(script, reads=reads) == "done"
     assert naps == slept
 
 
 @pytest.mark.parametrize(
-    ("errors", "idempotent", "calls"),
+    ("errors", "reads", "calls"),
     [
         ([transient(certain=False)], False, 1),
         ([transient() for _ in range(4)], True, 4),
@@ -217,9 +217,9 @@ def test_transient_failures_are_repeated(errors, idempotent, slept):
         ([AllowanceSpent("salesforce", "X", "no")], True, 1),
     ],
 )
-def test_other_failures_go_up(errors, idempotent, calls):
+def test_other_failures_go_up(errors, reads, calls):
     script, last = Script(*errors), errors[-1]
     with pytest.raises(RemoteError) as caught:
-        http.Retry(lambda _: None)(script, idempotent=idempotent)
+        http.Retry(lambda _: None)(script, reads=reads)
     assert caught.value is last
     assert script.calls == calls

@@ -11,8 +11,6 @@ import pytest
 from faulty import LOST_ANSWER, LOST_REQUEST, WHOLE, Call, Fault, Faulty
 from switched import Story, Switched, is_read, is_send, is_write, opened
 
-from connector.adapters.http import Session
-
 TIME_OUT = 0.25
 """Seconds that the connector waits for an answer, where a test needs it to run out of patience."""
 ENOUGH = 12
@@ -103,7 +101,7 @@ def spoilt(line: Switched) -> int:
 
 def impatient(patch: pytest.MonkeyPatch) -> None:
     """Both adapters' time-outs, which are a minute and two, so short that a test can wait for them."""
-    patch.setitem(Session.__init__.__kwdefaults__, "read", TIME_OUT)
+    patch.setattr("connector.adapters.chatwoot.client.READ_TIMEOUT", TIME_OUT)
     patch.setattr("connector.adapters.salesforce.adapter.READ_TIMEOUT", TIME_OUT)
 
 
@@ -181,6 +179,49 @@ def too_early(switch: Faulty, first: int, seconds: int) -> tuple[int, list[str]]
         for call, _ in calls
         if call.number > met.number and call.at < met.at + timedelta(seconds=seconds)
     ]
+
+
+# ---- a person's edit after a write of ours whose answer is lost --------------------------------------------------------
+
+
+def test_what_an_agent_changes_after_a_change_of_ours_whose_answer_was_lost_stays(own_line: Switched) -> None:
+    office = own_line
+    number = office.customer("Noa Quint", office.phone(), "hello")
+    office.sync_to_quiet()
+    thread = office.record("Social_Conversation__c", SMM_Conversation_Key__c=f"shop:{number}")
+    office.crm("PATCH", f"sobjects/Social_Conversation__c/{thread['Id']}", Status__c="resolved")
+    shown: list[str] = []
+
+    def edit() -> None:
+        shown.append(office.conversation(number)["status"])
+        office.agent("POST", f"conversations/{number}/toggle_status", status="pending")
+
+    lost = Fault(answer="none", then=edit)
+    with office.platform_switch.meeting(once(lambda call: call.path.endswith("/toggle_status"), lost)):
+        office.sync_to_quiet()
+    assert shown == ["resolved"]
+    assert office.conversation(number)["status"] == "pending"
+    assert office.record("Social_Conversation__c", Id=thread["Id"])["Status__c"] == "pending"
+
+
+def test_what_a_crm_user_changes_after_a_write_of_ours_whose_answer_was_lost_stays(own_line: Switched) -> None:
+    office = own_line
+    number = office.customer("Noa Quint", office.phone(), "hello")
+    office.sync_to_quiet()
+    thread = office.record("Social_Conversation__c", SMM_Conversation_Key__c=f"shop:{number}")
+    office.agent("POST", f"conversations/{number}/toggle_priority", priority="high")
+    shown: list[str] = []
+
+    def edit() -> None:
+        shown.append(office.record("Social_Conversation__c", Id=thread["Id"])["Priority__c"])
+        office.crm("PATCH", f"sobjects/Social_Conversation__c/{thread['Id']}", Priority__c="urgent")
+
+    lost = Fault(answer="none", then=edit)
+    with office.crm_switch.meeting(once(lambda call: is_write(call) and b"Priority__c" in call.body, lost)):
+        office.sync_to_quiet()
+    assert shown == ["high"]
+    assert office.record("Social_Conversation__c", Id=thread["Id"])["Priority__c"] == "urgent"
+    assert office.conversation(number)["priority"] == "urgent"
 
 
 # ---- many replies over a line that loses a third of all writes --------------------------------------------------------

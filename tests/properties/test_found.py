@@ -2,7 +2,9 @@
 
 import itertools
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from databases import Databases
@@ -11,9 +13,10 @@ from memory_world import LATE, Clock, Worlds, copy_store
 from people import decide
 from promises import check
 
+from connector.adapters.base import Write
 from connector.adapters.memory import Fault
 from connector.errors import Rejected
-from connector.model import HoldType, IntentState, Kind, Ref, Side
+from connector.model import HoldType, IntentState, Kind, Receipt, Ref, Side
 from connector.store.entries import Entries
 from connector.store.store import Store
 from connector.sync.report import Report
@@ -200,6 +203,36 @@ def test_a_reply_that_was_emptied_while_it_waited_does_not_leave(worlds: Worlds)
     worlds.quiet()
     assert worlds.platform.network_receives == []
     assert (worlds.fields(reply)["Status"], worlds.fields(reply)["Error"]) == ("Failed", "The reply has no text.")
+
+
+@dataclass
+class Slow:
+    """A platform that is at a reply for a minute. We give it up then; that it is stored shows only later."""
+
+    adapter: Any
+    clock: Clock
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.adapter, name)
+
+    def send(self, write: Write, token: str) -> Receipt:
+        self.clock.sleep(60)
+        return self.adapter.send(write, token)
+
+
+def test_a_reply_that_was_given_up_after_a_minute_and_stored_all_the_same_leaves_once(worlds: Worlds) -> None:
+    customer(worlds, 1)
+    worlds.quiet()
+    (thread,) = worlds.live(Side.CRM, "Thread")
+    worlds.crm.add("Outbound", {"Thread": thread.id, "Body": "it is on its way", "Status": "Queued"})
+    worlds.platform.commits_late_by = LATE
+    worlds.platform.fail("send", Fault.LOST_ANSWER)
+    worlds.wired = lambda adapter: Slow(adapter, worlds.clock)
+    worlds.restart()
+    worlds.engine.sync()
+    worlds.quiet()
+    check(worlds)
+    assert [one.text for one in worlds.platform.network_receives] == ["it is on its way"]
 
 
 def test_a_reply_that_the_platform_could_not_take_for_a_day_is_asked_about(worlds: Worlds) -> None:

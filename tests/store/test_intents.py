@@ -53,7 +53,7 @@ HOLD = {"type": HoldType.IN_DOUBT, "question": "Was it sent?", "details": {}}
 
 WAYS = {
     "sending": lambda ledger, intent, make: None,
-    "in doubt": lambda ledger, intent, make: ledger.doubt([intent.id], "timeout"),
+    "in doubt": lambda ledger, intent, make: ledger.doubt([intent.id], None, "timeout"),
     "not yet due": lambda ledger, intent, make: ledger.requeue([intent.id], ledger._clock().replace(year=2099), "429"),
     "held": lambda ledger, intent, make: ledger.hold_intent(
         intent.id, "?", NewHold(subject=intent.action.subject, **HOLD)
@@ -209,7 +209,7 @@ def test_a_write_is_settled_once(ledger, make, sending):
 
 def test_after_a_doubt_the_probe_may_settle_or_requeue(ledger, make, sending, clock):
     found, absent = sending(make.send("a", "x"), make.send("b", "y"))
-    ledger.doubt([found.id, absent.id], "timeout after the request was sent")
+    ledger.doubt([found.id, absent.id], None, "timeout after the request was sent")
     assert [intent.state for intent in ledger.in_flight()] == [IntentState.IN_DOUBT] * 2
     ledger.settle([make.settlement(found, "1")])
     ledger.requeue([absent.id], None, "certainly not sent")
@@ -276,7 +276,7 @@ def test_what_was_given_up_in_doubt_keeps_its_token(ledger, make, sending):
 
 CHANGES = {
     "requeue": lambda ledger, id_, subject: ledger.requeue([id_], None, None),
-    "doubt": lambda ledger, id_, subject: ledger.doubt([id_], "x"),
+    "doubt": lambda ledger, id_, subject: ledger.doubt([id_], None, "x"),
     "hold": lambda ledger, id_, subject: ledger.hold_intent(id_, "x", NewHold(subject=subject, **HOLD)),
     "drop": lambda ledger, id_, subject: ledger.drop(id_, "x"),
 }
@@ -302,7 +302,7 @@ def test_an_unknown_intent_is_explained(ledger, make, change):
 def test_doubt_needs_an_attempt(ledger, make, planned):
     (intent,) = planned(make.action("a"))
     with pytest.raises(StoreError, match="is ready"):
-        ledger.doubt([intent.id], "x")
+        ledger.doubt([intent.id], None, "x")
 
 
 def test_intents_are_found_by_their_tokens(ledger, make, planned):
@@ -319,7 +319,7 @@ def test_an_unknown_intent_cannot_be_read(ledger):
 def test_nothing_to_settle_is_fine(ledger):
     ledger.settle([])
     ledger.requeue([], None, None)
-    ledger.doubt([], "x")
+    ledger.doubt([], None, "x")
 
 
 def test_settling_stores_the_target_as_it_stands_after_the_write(ledger, make, sending):

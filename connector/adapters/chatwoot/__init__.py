@@ -22,7 +22,7 @@ from connector.adapters.base import (
     Write,
 )
 from connector.adapters.chatwoot import webhook
-from connector.adapters.chatwoot.client import SYSTEM, Client, documented
+from connector.adapters.chatwoot.client import READ_TIMEOUT, SYSTEM, Client, documented
 from connector.adapters.chatwoot.past import pull_past
 from connector.adapters.chatwoot.pull import pull_conversations
 from connector.adapters.chatwoot.reader import Reader, account_of
@@ -46,9 +46,9 @@ CAPABILITIES = Capabilities(
     upsert_by_key=True,
     can_reply=True,
     webhooks=True,
-    # A message is stored before its call is answered, and readable from then on. The half minute is an assumption, for
-    # a call that broke off on our side while the server was still at work on it.
-    lag=timedelta(seconds=30),
+    # A message is stored before its call is answered, and readable from then on. How long a server that is overloaded keeps
+    # a call whose caller has hung up, nobody promises: as long as we would have waited for it, and half a minute more.
+    lag=timedelta(seconds=READ_TIMEOUT + 30),
     # None: a contact shows no time of change, a conversation's `updated_at` moves with every message, and a message's
     # `created_at` does not move with an edit.
     trusted_times=frozenset(),

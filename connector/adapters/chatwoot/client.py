@@ -17,6 +17,8 @@ Json: TypeAlias = dict[str, Any]
 
 SYSTEM = "chatwoot"
 
+READ_TIMEOUT = 60.0
+"""Seconds until an answer that does not come is given up."""
 LIMITER_WAIT = 20.0
 """Seconds to wait after a 429. The limiter counts per minute and sends no Retry-After, so three waits span a minute."""
 
@@ -38,7 +40,7 @@ class Client:
         self.url = url.rstrip("/")
         self.account = account
         self._base = f"{self.url}/api/v1/accounts/{account}"
-        self._session = Session(clock)
+        self._session = Session(clock, read=READ_TIMEOUT)
         # The hyphen form: proxies drop header names with underscores (nginx does by default).
         self._session.headers["Api-Access-Token"] = token
         self._retry = Retry(sleep)
@@ -49,30 +51,26 @@ class Client:
 
     def get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
         """The JSON of a read, which is repeated after transient failures."""
-        return self._retry(lambda: self._json("GET", self._base + path, params=params), idempotent=True)
+        return self._retry(lambda: self._json("GET", self._base + path, params=params), reads=True)
 
     def query(self, path: str, body: Json, params: Mapping[str, Any] | None = None) -> Any:
         """A read that Chatwoot spells as POST (filters)."""
-        return self._retry(lambda: self._json("POST", self._base + path, params=params, body=body), idempotent=True)
+        return self._retry(lambda: self._json("POST", self._base + path, params=params, body=body), reads=True)
 
-    def put(self, method: str, path: str, body: Json | None = None) -> Any:
-        """A write that sets values: repeating it changes nothing, so it is repeated after transient failures."""
-        return self._retry(lambda: self._json(method, self._base + path, body=body), idempotent=True)
-
-    def create(self, path: str, body: Json) -> Any:
-        """A write that makes a record: repeated only when it certainly had no effect."""
-        return self._retry(lambda: self._json("POST", self._base + path, body=body), idempotent=False)
+    def write(self, method: str, path: str, body: Json | None = None) -> Any:
+        """A write, repeated only when it certainly had no effect."""
+        return self._retry(lambda: self._json(method, self._base + path, body=body), reads=False)
 
     def once(self, path: str, body: Json) -> Any:
         """A write that reaches a customer: never repeated here."""
         return self._json("POST", self._base + path, body=body)
 
     def profile(self) -> Any:
-        return self._retry(lambda: self._json("GET", f"{self.url}/api/v1/profile"), idempotent=True)
+        return self._retry(lambda: self._json("GET", f"{self.url}/api/v1/profile"), reads=True)
 
     def server(self) -> tuple[datetime, str]:
         """The server's own clock (UTC, whole seconds) and version."""
-        response = self._retry(lambda: self._exchange("GET", f"{self.url}/api"), idempotent=True)
+        response = self._retry(lambda: self._exchange("GET", f"{self.url}/api"), reads=True)
         answer = read_json(SYSTEM, response)
         now = server_time(response)
         if now is None or not isinstance(answer, dict) or "version" not in answer:

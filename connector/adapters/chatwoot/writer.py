@@ -1,7 +1,7 @@
 """Writing to Chatwoot: contacts, conversations, replies. Values come as canonical fields and go out as Chatwoot's calls."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -9,7 +9,7 @@ from connector.adapters.base import Lookup, Probe, Write
 from connector.adapters.chatwoot import canonical
 from connector.adapters.chatwoot.client import SYSTEM, Json, documented
 from connector.adapters.chatwoot.reader import NUMBER, SEARCHABLE, Reader, message_id, number
-from connector.errors import AuthError, RecordGone, Rejected, RemoteError, SchemaDrift, Transient
+from connector.errors import AuthError, RecordGone, Rejected, RemoteError, SchemaDrift, Transient, Unreadable
 from connector.model import Fields, Kind, Receipt, Ref
 
 COLUMNS = {"name": "name", "email": "email", "phone": "phone_number", "identifier": "identifier", "blocked": "blocked"}
@@ -57,16 +57,16 @@ class Writer:
             body = _contact_body(fields, str(current.get("name") or ""))
         tags = fields.get("tags")
         if target is None:
-            answer = self._client.create("/contacts", body)
+            answer = self._client.write("POST", "/contacts", body)
             with documented("created contact"):
                 contact = answer["payload"]["contact"]
         elif body:
-            answer = self._client.put("PUT", f"/contacts/{number(target)}", body)
+            answer = self._client.write("PUT", f"/contacts/{number(target)}", body)
             with documented("updated contact"):
                 contact = answer["payload"]
         else:
             contact = self._reader.contact(target)
-        with documented("contact"):
+        with after(written=target is None or bool(body)), documented("contact"):
             labels = self._label(f"/contacts/{number(contact['id'])}/labels", tags) if "tags" in fields else None
             shown = canonical.person(contact, labels)
         return Receipt(shown.ref, created=target is None, fields=shown.fields)
@@ -83,7 +83,7 @@ class Writer:
         return found[0].ref.id if found else None
 
     def _conversation(self, target: Ref, fields: Fields) -> Receipt:
-        """Each field by its own call. They set values, so a write that stopped half-way is simply made again."""
+        """Each field by its own call."""
         path = f"/conversations/{number(target.id)}"
         calls = list(_conversation_calls(fields, self._reader))
         attributes = _attributes(fields)
@@ -92,18 +92,18 @@ class Writer:
             # our writing loses it; the time between is kept to these two calls.
             with documented("conversation"):
                 kept = dict(self._reader.conversation(target.id).get("custom_attributes") or {})
-            self._client.put("POST", f"{path}/custom_attributes", {"custom_attributes": kept | attributes})
-        for call, body in calls:
-            self._client.put("POST", f"{path}/{call}", body)
+            calls.insert(0, ("custom_attributes", {"custom_attributes": kept | attributes}))
         if "tags" in fields:
-            self._label(f"{path}/labels", fields["tags"])
-        row = self._reader.conversation(target.id)
-        with documented("conversation"):
-            shown = canonical.conversation(row, self._reader.directory())
+            calls.append(("labels", _labels(fields["tags"])))
+        for place, (call, body) in enumerate(calls):
+            with after(written=place > 0):
+                self._client.write("POST", f"{path}/{call}", body)
+        with after(written=bool(calls)), documented("conversation"):
+            shown = canonical.conversation(self._reader.conversation(target.id), self._reader.directory())
         return Receipt(shown.ref, fields=shown.fields)
 
     def _label(self, path: str, tags: Sequence[str] | None) -> list[str]:
-        answer = self._client.put("POST", path, {"labels": list(tags or [])})
+        answer = self._client.write("POST", path, _labels(tags))
         with documented("labels"):
             return list(answer["payload"])
 
@@ -134,7 +134,7 @@ class Writer:
                 raise Rejected(SYSTEM, "kind", f"a {other} cannot be deleted in Chatwoot; resolve it instead.")
         # Gone already: somebody was faster, or our first attempt landed and its answer was lost.
         with suppress(RecordGone):
-            self._client.put("DELETE", path)
+            self._client.write("DELETE", path)
         return Receipt(write.target)
 
     # ---- replies ----------------------------------------------------------------------------------------------------
@@ -181,6 +181,24 @@ class Writer:
             shown = None
         fields = {k: v for k, v in shown.fields.items() if k != "person"} if shown else None
         return Receipt(ref, created=True, fields=fields)
+
+
+@contextmanager
+def after(*, written: bool) -> Iterator[None]:
+    """Inside, what fails for now leaves the write in doubt, when a part of it is written. What is refused stays refused.
+
+    Two actors: the status is written, and the call for the priority is one too many in this minute; an agent changes the
+    status. Made again as if nothing had been done, the write would take her change back.
+    """
+    try:
+        yield
+    except (Transient, AuthError, Unreadable) as error:
+        error.certain = error.certain and not written
+        raise
+
+
+def _labels(tags: Sequence[str] | None) -> Json:
+    return {"labels": list(tags or [])}
 
 
 def _names_in_parts(fields: Fields) -> bool:

@@ -190,16 +190,16 @@ class Client:
         def ask() -> int:
             return self._connected()[1].user()
 
-        return self._retry(ask, idempotent=True)
+        return self._retry(ask, reads=True)
 
     def read(self, model: str, method: str, *, ids: Sequence[int] | None = None, **params: Any) -> Answer:
         """A call that changes nothing; repeated after transient faults."""
-        return self._retry(lambda: self._reading(model, method, ids, params), idempotent=True)
+        return self._retry(lambda: self._reading(model, method, ids, params), reads=True)
 
     def write(self, model: str, method: str, *, ids: Sequence[int] | None = None, **params: Any) -> Any:
         """A call that changes something; repeated only where it certainly did not."""
         context = CONTEXT | DEFAULTS.get(model, {})
-        return self._retry(lambda: self._connected()[1].ask(model, method, ids, params, context), idempotent=False).body
+        return self._retry(lambda: self._connected()[1].ask(model, method, ids, params, context), reads=False).body
 
     def rows(self, model: str, method: str, *, ids: Sequence[int] | None = None, **params: Any) -> list[Row]:
         """The rows of a read. Raises Unreadable when the answer holds none."""

@@ -2,8 +2,10 @@
 for before a message is made. A call is one transaction, so a refused row is parted from the others and the rest go again.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeGuard
 
 from connector.adapters.base import Write
@@ -14,7 +16,7 @@ from connector.adapters.odoo.schema import FIXED, Schema
 from connector.adapters.odoo.transport import Client, checked, whole_numbers
 from connector.adapters.odoo.values import DONE, EXTERNAL_ID, MESSAGE, MODULE, cell, external_name, is_number, stored
 from connector.errors import RecordGone, Rejected, RemoteError, SchemaDrift
-from connector.model import Receipt, Ref
+from connector.model import Fields, Receipt, Ref
 
 BATCH: Final = 500
 """Rows in one call: about a second of the server's time, far from a worker's limit, and a short window for late commits
@@ -67,22 +69,11 @@ class Writes:
     def _deliver(
         self, writes: Sequence[Write], ways: Sequence[tuple[Callable[[Write], bool], Callable[[Rows], Results]]]
     ) -> list[Outcome]:
-        """Each write by the first way that fits, in the order of the ways. What stops one call stops the next one as well:
-        the rest is not sent in vain."""
-        results: Results = {}
-        fatal: RemoteError | None = None
-        for turn in _turns([Row(place, write) for place, write in enumerate(writes)]):
-            for way, rows in _by_way(turn, ways):
-                if fatal:
-                    results |= {row.place: unclear(fatal, certain=True) for row in rows}
-                    continue
-                try:
-                    done = way(rows)
-                except RemoteError as error:
-                    done = {row.place: error for row in rows}
-                results |= done
-                fatal = next((one for one in done.values() if _stops(one)), None)
+        """Each write by the first way that fits, in the order of the ways."""
+        turns = _turns([Row(place, write) for place, write in enumerate(writes)])
+        results = _in_turn((rows, way) for turn in turns for way, rows in _by_way(turn, ways))
         told = [results[place] for place in range(len(writes))]
+        fatal = next(filter(_stops, told), None)
         if fatal and all(one is fatal for one in told):
             raise fatal
         return told
@@ -110,14 +101,16 @@ class Writes:
     def _messages(self, rows: Rows) -> Results:
         """New messages of the chatter, in one `create`: nobody is notified, and a row costs a tenth of a `message_post`."""
         known = self._reads.ids_by_message_id([row.key for row in rows])
+        fixed = FIXED[MESSAGE]
+
+        def make(new: Rows) -> Results:
+            return _divided(new, lambda some: self._created(some, {"message_id": lambda row: row.key}))
+
+        def change(old: Rows) -> Results:
+            return _one_by_one(old, lambda row: self._written(row, known[row.key], _without(row.write.fields, fixed)))
+
         new = [row for row in rows if row.key not in known]
-        results = _divided(new, lambda some: self._created(some, {"message_id": lambda row: row.key}))
-        for row in rows:
-            if row.key in known:
-                fixed = FIXED[MESSAGE]
-                fields = {name: value for name, value in row.write.fields.items() if name not in fixed}
-                results[row.place] = self._written(row, known[row.key], fields)
-        return results
+        return _in_turn([(new, make), ([row for row in rows if row.key in known], change)])
 
     def _created(self, rows: Rows, more: Mapping[str, Callable[[Row], Any]]) -> Results:
         model = rows[0].write.object
@@ -145,83 +138,79 @@ class Writes:
         return self._loaded(rows, lambda row: ("id", f"{MODULE}.{external_name(row.key)}"), outcome)
 
     def _updates(self, rows: Rows) -> Results:
-        results: Results = {}
-        many = [row for row in rows if not self._has_tags(row.write)]
-        if len(many) > 1:
-            results |= self._loaded(many, lambda row: (".id", str(row.id)), lambda row, _id: Receipt(_target(row)))
-            self._tell_hidden(many, results)
-        rest = [row for row in rows if row.place not in results]
-        return results | _one_by_one(rest, lambda row: self._written(row, row.id, row.write.fields))
+        tagged = {row.place: self._has_tags(row.write) for row in rows}
+        many = [row for row in rows if not tagged[row.place]]
+        rest = [row for row in rows if tagged[row.place] or len(many) == 1]
 
-    def _tell_hidden(self, rows: Rows, results: Results) -> None:
-        """`load` knows neither a record that is gone nor one that our user may not see."""
+        def singly(some: Rows) -> Results:
+            return _one_by_one(some, lambda row: self._written(row, row.id, row.write.fields))
+
+        return _in_turn([(many if len(many) > 1 else [], self._together), (rest, singly)])
+
+    def _together(self, rows: Rows) -> Results:
+        """`load` knows neither a record that is gone nor one that our user may not see. Which of the two it is, is asked; where
+        that is not answered the record counts as gone, and whoever is told so looks at it."""
+        results = self._loaded(rows, lambda row: (".id", str(row.id)), lambda row, _id: Receipt(_target(row)))
         missing = [row for row in rows if isinstance(results[row.place], RecordGone)]
         for model in dict.fromkeys(row.write.object for row in missing):
-            hidden = self._reads.hidden(model, [row.id for row in missing if row.write.object == model])
+            hidden: Collection[int] = ()
+            with suppress(RemoteError):
+                hidden = self._reads.hidden(model, [row.id for row in missing if row.write.object == model])
             for row in missing:
                 if row.write.object == model and row.id in hidden:
                     text = f"the connector's user may not change {_target(row)}."
                     results[row.place] = Rejected(SYSTEM, "AccessError", text, "Give it access to the record.")
+        return results
 
     def _loaded(
         self, rows: Rows, column: Callable[[Row], tuple[str, str]], outcome: Callable[[Row, int], Outcome]
     ) -> Results:
         """Rows of one model with the same columns go in one `load`, whose empty cells empty a field."""
         results: Results = {}
-        groups: dict[tuple[str, ...], list[tuple[Row, dict[str, str]]]] = {}
+        cells: dict[int, dict[str, str]] = {}
+        groups: dict[tuple[str, ...], list[Row]] = {}
         for row in rows:
             try:
-                cells = dict([column(row), *self._cells(row.write)])
+                cells[row.place] = dict([column(row), *self._cells(row.write)])
             except ABOUT_A_ROW as error:
                 results[row.place] = error
                 continue
-            groups.setdefault((row.write.object, *cells), []).append((row, cells))
-        for (model, *columns), group in groups.items():
-            results |= self._load(model, columns, group, outcome)
-        return results
+            groups.setdefault((row.write.object, *cells[row.place]), []).append(row)
+        return results | _in_turn(
+            (group, partial(self._load, model, columns, cells, outcome)) for (model, *columns), group in groups.items()
+        )
 
     def _load(
         self,
         model: str,
         columns: Sequence[str],
-        group: Sequence[tuple[Row, Mapping[str, str]]],
+        cells: Mapping[int, Mapping[str, str]],
         outcome: Callable[[Row, int], Outcome],
+        rows: Rows,
     ) -> Results:
         """One bad row and nothing is written: the answer names the bad ones, though not always all of them; the others go
-        again."""
-        data = [[cells[name] for name in columns] for _, cells in group]
+        again. `cells` are those of each place."""
+        again = partial(self._load, model, columns, cells, outcome)
+        data = [[cells[row.place][name] for name in columns] for row in rows]
         try:
             told = self._client.write(model, "load", fields=list(columns), data=data)
         except ABOUT_A_ROW as error:
-            return self._halved(model, columns, group, outcome, error)
+            return _halved(rows, again, error)
         ids = told.get("ids") if isinstance(told, dict) else None
         if ids:
-            known = whole_numbers(ids, "load", len(group))
-            return {row.place: outcome(row, id_) for (row, _), id_ in zip(group, known, strict=True)}
+            known = whole_numbers(ids, "load", len(rows))
+            return {row.place: outcome(row, id_) for row, id_ in zip(rows, known, strict=True)}
         checked(told.get("messages") if isinstance(told, dict) else None, "load")
         bad: dict[int, RemoteError] = {}
         for message in told["messages"]:
             if message.get("type") == "error" and isinstance(message.get("record"), int):
                 bad.setdefault(message["record"], _refusal(message))
-        if not bad or (len(bad) == 1 and len(group) > 1 and _shared(told["messages"])):
+        if not bad or (len(bad) == 1 and len(rows) > 1 and _shared(told["messages"])):
             reason = next((str(one.get("message")) for one in told["messages"]), "no reason given.")
-            return self._halved(model, columns, group, outcome, Rejected(SYSTEM, "load", reason, "Fix the value."))
-        results: Results = {group[at][0].place: error for at, error in bad.items()}
-        good = [one for at, one in enumerate(group) if at not in bad]
-        return results | (self._load(model, columns, good, outcome) if good else {})
-
-    def _halved(
-        self,
-        model: str,
-        columns: Sequence[str],
-        group: Sequence[tuple[Row, Mapping[str, str]]],
-        outcome: Callable[[Row, int], Outcome],
-        error: RemoteError,
-    ) -> Results:
-        if len(group) == 1 or isinstance(error, SchemaDrift):
-            return {row.place: error for row, _ in group}
-        middle = len(group) // 2
-        return self._load(model, columns, group[:middle], outcome) | self._load(model, columns, group[middle:], outcome)
+            return _halved(rows, again, Rejected(SYSTEM, "load", reason, "Fix the value."))
+        results: Results = {rows[at].place: error for at, error in bad.items()}
+        good = [row for at, row in enumerate(rows) if at not in bad]
+        return results | (again(good) if good else {})
 
     def _written(self, row: Row, id_: int, fields: Mapping[str, Any]) -> Outcome:
         model = row.write.object
@@ -230,10 +219,17 @@ class Writes:
             if values:
                 self._client.write(model, "write", ids=[id_], vals=values)
             if fields.get(DONE):
-                self._client.write(model, "action_feedback", ids=[id_])
+                self._finish(model, id_, written=bool(values))
         except ABOUT_A_ROW as error:
             return error
         return Receipt(ref(model, id_))
+
+    def _finish(self, model: str, id_: int, *, written: bool) -> None:
+        """The second call of a write. Once the first has landed, the whole is not certainly undone whatever stops this one."""
+        try:
+            self._client.write(model, "action_feedback", ids=[id_])
+        except RemoteError as error:
+            raise unclear(error, certain=error.certain and not (written and _stops(error))) from None
 
     def _unlink(self, rows: Rows) -> Results:
         """A target that is gone already counts as done, and must not keep the others from going."""
@@ -295,34 +291,48 @@ def _loads(rows: Rows) -> int:
     return len({(row.write.object, *(name for name in row.write.fields if name != EXTERNAL_ID)) for row in rows})
 
 
-def _one_by_one(rows: Rows, call: Callable[[Row], Outcome]) -> Results:
-    """Each row in a call of its own. What stops one call stops the next one: those are certainly not sent, and what went
-    before keeps its receipt."""
+def _in_turn(parts: Iterable[tuple[Rows, Callable[[Rows], Results]]]) -> Results:
+    """One call after the other. What stops one stops the next one as well: those rows are not sent in vain, and certainly not
+    done.
+
+    Two actors: the first call lands, the second is one too many; a person edits a record of the first. It keeps its receipt: told
+    to be undone, it would be written once more, over her edit.
+    """
     results: Results = {}
     fatal: RemoteError | None = None
-    for row in rows:
+    for rows, call in parts:
         if fatal:
-            results[row.place] = unclear(fatal, certain=True)
+            results |= {row.place: unclear(fatal, certain=True) for row in rows}
             continue
         try:
-            results[row.place] = call(row)
+            done = call(rows) if rows else {}
         except RemoteError as error:
-            fatal = results[row.place] = error
+            done = {row.place: error for row in rows}
+        results |= done
+        fatal = next(filter(_stops, done.values()), None)
     return results
+
+
+def _one_by_one(rows: Rows, call: Callable[[Row], Outcome]) -> Results:
+    """Each row in a call of its own."""
+    return _in_turn(([row], lambda some: {some[0].place: call(some[0])}) for row in rows)
 
 
 def _divided(rows: Rows, call: Callable[[Rows], Results]) -> Results:
     """The call with all rows, or with ever fewer until the refused ones stand alone. A field that is not there is missed by
     all of them."""
-    if not rows:
-        return {}
     try:
         return call(rows)
     except ABOUT_A_ROW as error:
-        if len(rows) == 1 or isinstance(error, SchemaDrift):
-            return {row.place: error for row in rows}
-        middle = len(rows) // 2
-        return _divided(rows[:middle], call) | _divided(rows[middle:], call)
+        return _halved(rows, lambda some: _divided(some, call), error)
+
+
+def _halved(rows: Rows, again: Callable[[Rows], Results], error: RemoteError) -> Results:
+    """Two calls instead of the one that met this error, unless it is about a row that stands alone or about all of them."""
+    if len(rows) == 1 or isinstance(error, SchemaDrift):
+        return {row.place: error for row in rows}
+    middle = len(rows) // 2
+    return _in_turn([(rows[:middle], again), (rows[middle:], again)])
 
 
 def _turns(rows: Iterable[Row]) -> Iterable[list[Row]]:
@@ -356,6 +366,10 @@ def _refusal(message: Mapping[str, Any]) -> RemoteError:
 def _shared(messages: Sequence[Mapping[str, Any]]) -> bool:
     """Whether the only complaint is about the rows together: it then stands under the first row, whoever was at fault."""
     return not any("field" in one for one in messages)
+
+
+def _without(fields: Fields, some: Collection[str]) -> Fields:
+    return {name: value for name, value in fields.items() if name not in some}
 
 
 def _target(row: Row) -> Ref:

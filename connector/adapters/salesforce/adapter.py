@@ -42,7 +42,9 @@ CAPABILITIES = Capabilities(
     upsert_by_key=True,
     can_reply=False,
     webhooks=False,
-    lag=timedelta(0),
+    # A call goes on when its line is cut, for as long as its triggers and flows take: as long as we would have waited for it,
+    # and half a minute more.
+    lag=timedelta(seconds=READ_TIMEOUT + 30),
     trusted_times=frozenset(Kind),
     page=PAGE,
 )

@@ -72,11 +72,11 @@ class Client:
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
         """A read of `path`, relative to the version's root. Repeated after transient faults."""
-        return self.retry(lambda: self._call(lambda sf: sf.restful(path, headers=dict(headers or {}))), idempotent=True)
+        return self.retry(lambda: self._call(lambda sf: sf.restful(path, headers=dict(headers or {}))), reads=True)
 
     def userinfo(self) -> Record:
         """Who we are: `user_id`, `organization_id`, `preferred_username` and more."""
-        answer = self.retry(lambda: self._call(lambda sf: sf.oauth2("userinfo")), idempotent=True)
+        answer = self.retry(lambda: self._call(lambda sf: sf.oauth2("userinfo")), reads=True)
         if not isinstance(answer.body, dict) or "user_id" not in answer.body:
             raise Unreadable(SYSTEM, "userinfo", "the answer names no user.", "Give the app the scope `api`.")
         return answer.body
@@ -140,7 +140,7 @@ class Client:
                 records(answer)
             return answers
 
-        return self.retry(attempt, idempotent=True)
+        return self.retry(attempt, reads=True)
 
     def usage(self) -> Usage:
         used, allowance = self._limit or (None, None)

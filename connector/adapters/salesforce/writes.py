@@ -1,8 +1,8 @@
 """Writing records: rows into collections of 200, collections into composite calls of five, answers back in order.
 
-What is sent again: rows that another transaction had locked, and whole calls that failed in passing - where that cannot
-make a second record. A row that is refused never harms the others: a collection refused as a whole is halved until the
-culprit stands alone.
+What is sent again: rows that another transaction had locked, and calls that failed in passing and certainly did nothing.
+What became of a call whose answer was lost, the engine finds out. A row that is refused never harms the others: a collection
+refused as a whole is halved until the culprit stands alone.
 """
 
 import threading
@@ -179,8 +179,10 @@ class _Run:
 
     def deliver(self, rows: Sequence[Row]) -> list[Receipt | RemoteError]:
         for turn in _turns(rows):
-            if self._fatal:
-                self._note(turn, _copy(self._fatal, certain=True))
+            # Two writes of one record: the answer to the first is lost. Sent now, the second would be overwritten when the first
+            # is made again.
+            if stopped := self._fatal or next(filter(None, map(_doubt, self._results.values())), None):
+                self._note(turn, _copy(stopped, certain=True))
             else:
                 self._turn(turn)
         results = [self._results[row.place] for row in rows]
@@ -201,7 +203,7 @@ class _Run:
 
         # What still fails after the last attempt is in the results of its rows.
         with suppress(Transient):
-            self._client.retry(attempt, idempotent=True)
+            self._client.retry(attempt, reads=False)
 
     def _send(self, rows: Sequence[Row]) -> list[Row]:
         """Sends all rows once. Returns those that are worth another attempt."""
@@ -220,9 +222,9 @@ class _Run:
                 again += self._note(_rows(bundle), error) + self._note(_rows(chunks), _copy(error, certain=True))
                 if errors.is_too_heavy(error):
                     self._pace.shrink()
-                self._fatal = None if isinstance(error, Transient) else error
+                self._fatal = error
                 break
-            self._answered, self._heavy = True, False
+            self._answered, self._heavy, self._fatal = True, False, None
             parts = [self._settle(chunk, answer, again) for chunk, answer in zip(bundle, answers, strict=True)]
             chunks.extendleft(reversed([half for halves in parts for half in halves]))
             # Once for each call: it does not matter how many of its collections suffered.
@@ -233,15 +235,9 @@ class _Run:
         return again
 
     def _note(self, rows: Sequence[Row], error: RemoteError) -> list[Row]:
-        """All these rows failed alike. Returns those that may be sent again without making a second record."""
-        for row in rows:
-            # An attempt that cannot connect does not take back the doubt that an earlier one left.
-            before = self._results.get(row.place)
-            doubtful = isinstance(before, RemoteError) and not before.certain
-            self._results[row.place] = _copy(error, certain=False) if doubtful else error
-        if not isinstance(error, Transient):
-            return []
-        return [row for row in rows if row.how is not How.CREATE or error.certain]
+        """All these rows failed alike. Returns those that may be sent again at once."""
+        self._results |= {row.place: error for row in rows}
+        return list(rows) if _passes(error) else []
 
     def _settle(self, chunk: Chunk, answer: Answer, again: list[Row]) -> list[Chunk]:
         """Files the outcome of each row; returns the smaller chunks in which rows must be sent to find a culprit."""
@@ -263,7 +259,7 @@ class _Run:
         for row, item in zip(chunk.rows, items, strict=True):
             outcome = self._results[row.place] = _outcome(row, item)
             self._heavy |= isinstance(outcome, RemoteError) and errors.is_too_heavy(outcome)
-            if isinstance(outcome, Transient) or self._clashes(row, outcome):
+            if _passes(outcome) or self._clashes(row, outcome):
                 again.append(row)
             elif trimmed := self._for_existing(row, outcome):
                 again.append(trimmed)
@@ -279,7 +275,12 @@ class _Run:
         be set when a record is made are refused. The record has them already, so the row goes again without."""
         if row.how is not How.UPSERT or not isinstance(outcome, RemoteError) or outcome.code != UNCHANGEABLE:
             return None
-        fixed = self._create_only(row.write.object)
+        try:
+            fixed = self._create_only(row.write.object)
+        except RemoteError:
+            # The row stays refused, and is tried again later. Raised from here, this would have the rows that were written with it
+            # written once more.
+            return None
         kept = {name: value for name, value in row.write.fields.items() if name not in fixed}
         return None if len(kept) == len(row.write.fields) else replace(row, write=replace(row.write, fields=kept))
 
@@ -343,6 +344,15 @@ def _settled(error: RecordGone, fate: Observed | RemoteError) -> RemoteError:
     if fate.merged_into:
         error.others = (str(fate.merged_into),)
     return error
+
+
+def _passes(outcome: Receipt | RemoteError) -> bool:
+    """Whether nothing was done and the next attempt may fare better."""
+    return isinstance(outcome, Transient) and outcome.certain
+
+
+def _doubt(outcome: Receipt | RemoteError) -> RemoteError | None:
+    return outcome if isinstance(outcome, RemoteError) and not outcome.certain else None
 
 
 def _shared(error: RemoteError) -> bool:

@@ -1,6 +1,10 @@
 """Refused rows and lost answers on both versions: what one row meets stays its own."""
 
+from collections.abc import Callable
+from itertools import count
+
 import pytest
+from faulty import Call, Fault, method_of
 
 from connector.adapters.base import Write
 from connector.errors import RecordGone, Rejected, Transient
@@ -18,6 +22,46 @@ def losing(method: str, number: int = 1):
         return "lost_answer" if called == method and left[0] == 0 else None
 
     return spoil
+
+
+def limiting(method: str, after: int) -> Callable[[Call], Fault | None]:
+    """So many calls of a method are taken; from then on each is one too many."""
+    seen = count(1)
+
+    def meets(call: Call) -> Fault | None:
+        if call.body and method_of(call.path, call.body) == method and next(seen) > after:
+            return Fault(reaches=False, answer="page", status=429)
+        return None
+
+    return meets
+
+
+def test_what_was_written_keeps_its_receipt_though_the_next_call_is_one_too_many(either):
+    """Called undone, the first two would be written once more, over what somebody typed there since."""
+    first, second, third, fourth = (either.person() for _ in range(4))
+    mail = f"{either.unique('mail')}@example.com"
+    writes = [Write(Kind.PERSON, "res.partner", {"name": "Renamed"}, ref) for ref in (first, second)]
+    writes += [Write(Kind.PERSON, "res.partner", {"email": mail}, ref) for ref in (third, fourth)]
+    with either.proxy.meeting(limiting("load", after=1)):
+        results = either.watched.upsert(writes)
+    assert results[:2] == [Receipt(first), Receipt(second)]
+    assert [(type(one), one.certain) for one in results[2:]] == [(Transient, True)] * 2
+    stands = either.rows(
+        "res.partner", [["id", "in", [int(one.id) for one in (first, second, third)]]], "name", "email"
+    )
+    assert [(row["name"], row["email"] == mail) for row in stands] == [("Renamed", False)] * 2 + [("Noor", False)]
+
+
+def test_the_half_of_a_parted_batch_that_was_written_keeps_its_receipts(either):
+    """A row that Odoo does not name parts the batch."""
+    person, keys = either.person(), [either.message_id() for _ in range(4)]
+    notes = [either.note(NOBODY if place == 3 else person, key) for place, key in enumerate(keys)]
+    with either.proxy.meeting(limiting("create", after=2)):
+        results = either.watched.upsert(notes)
+    stands = either.rows("mail.message", [["message_id", "in", keys]], "message_id")
+    assert [row["message_id"] for row in stands] == keys[:2]
+    assert [type(one) for one in results] == [Receipt, Receipt, Transient, Transient]
+    assert all(one.certain for one in results[2:])
 
 
 def test_a_message_below_nobody_does_not_harm_the_others_of_its_batch(either):

@@ -10,12 +10,13 @@ from functools import partial
 import psycopg
 import pytest
 import requests
+from faulty import Fault
 from odoo_server import NOOR, OdooError
 
 from connector.adapters import http
 from connector.adapters.base import Lookup, ObjectRead, Page, Window, Write
 from connector.adapters.odoo.transport import Client, Door
-from connector.errors import RecordGone, Rejected, SchemaDrift, Unreadable
+from connector.errors import RecordGone, Rejected, SchemaDrift, Transient, Unreadable
 from connector.model import Kind, Life, Observed, Receipt, Ref
 
 LONG = timedelta(minutes=2)
@@ -329,7 +330,7 @@ def test_trap_09_a_field_that_is_not_there_is_schema_drift_in_every_way_of_writi
 def test_trap_09_a_page_instead_of_an_answer_is_unreadable_and_uncertain(desk):
     answer = raw(desk, "res.partner/search", kind="text/plain", domain=[])
     assert (answer.status_code, answer.headers["Content-Type"].partition(";")[0]) == (415, "text/html")
-    with http.Session(partial(datetime.now, UTC)) as session:
+    with http.Session(partial(datetime.now, UTC), read=60) as session:
         session.headers["Content-Type"] = "text/plain"
         door = Door(desk.server.url, desk.server.database, desk.server.bot, desk.server.bot_key, session)
         with pytest.raises(Unreadable) as caught:
@@ -462,11 +463,23 @@ def test_trap_11_a_method_that_returns_nothing_is_no_error(either):
     assert not active(), "the fault came after the commit"
     for transport in ("json2", "jsonrpc") if either.server.version >= 19 else ("jsonrpc",):
         before = active()
-        with http.Session(partial(datetime.now, UTC)) as session:
+        with http.Session(partial(datetime.now, UTC), read=60) as session:
             door = Door(either.server.url, either.server.database, either.server.bot, either.server.bot_key, session)
             client = Client(door, lambda _seconds: None, transport)
             assert client.write("res.partner", "toggle_active", ids=[int(person.id)]) is None
         assert active() is not before
+
+
+@pytest.mark.parametrize(("fields", "certain"), [({"summary": "x", "done": True}, False), ({"done": True}, True)])
+def test_trap_11_a_task_that_cannot_be_finished_for_now_is_in_doubt_when_it_was_changed(desk, fields, certain):
+    (made,) = desk.upsert(activity(desk, desk.person("Busy"), desk.unique("activity")))
+    limit = Fault(reaches=False, answer="page", status=429)
+    with (
+        desk.proxy.meeting(lambda call: limit if "action_feedback" in call.path else None),
+        pytest.raises(Transient) as caught,
+    ):
+        desk.watched.upsert([Write(Kind.MESSAGE, "mail.activity", fields, made.ref)])
+    assert caught.value.certain is certain
 
 
 def test_trap_11_a_task_without_a_summary_of_what_was_done_is_finished_through_both_transports(desk):
