@@ -104,7 +104,7 @@ class Simulation:
         finally:
             self.out.faults += self.network.happened
             self.out.trace = self._digest.hexdigest()
-            self.worlds.store.close()
+            self.worlds.close()
         return self.out
 
     def _months_pass(self) -> None:
@@ -251,6 +251,7 @@ class Simulation:
 
     def _backup(self) -> None:
         self._note("backup")
+        self.worlds.close()
         self._backups.append(copy_store(self.worlds.store, self._databases))
 
     def _restored(self) -> None:
@@ -261,12 +262,9 @@ class Simulation:
         self.network.fault("older store restored")
         backup = self.rng.choice(self._backups)
         self.clock.sleep(LATE.total_seconds() + 60)
-        self.worlds.store.close()
-        self.worlds.store = self._opened(self._databases.create(backup))
-        self.worlds.ledger = self.worlds.store.at(self.worlds.connection)
         self.worlds.restored = True
         self._standing.clear()
-        self.worlds.restart()
+        self.worlds.restart(self._databases.create(backup))
         self.people.forgotten()
 
     def _rest(self) -> None:
