@@ -125,10 +125,11 @@ GATEWAYS: WeakKeyDictionary[Store, Gateway] = WeakKeyDictionary()
 
 class Watched:
     """An adapter whose calls are counted as effects before they are made, and whose writes are looked up in the journal: none
-    leaves without an intent that is committed as being sent."""
+    leaves without an intent that is committed as being sent. Of each reply it is noted which message it became, whatever the
+    connector is told."""
 
-    def __init__(self, adapter: Any, effects: Effects, ledger: Ledger) -> None:
-        self._adapter, self._effects, self._ledger = adapter, effects, ledger
+    def __init__(self, adapter: Any, effects: Effects, ledger: Ledger, became: dict[str, Ref]) -> None:
+        self._adapter, self._effects, self._ledger, self._became = adapter, effects, ledger, became
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._adapter, name)
@@ -137,13 +138,19 @@ class Watched:
 
         def effect(*args: Any, **named: Any) -> Any:
             self._effects.happen()
+            received = self._adapter.world.network_receives
+            before = len(received)
             if name in ("upsert", "remove", "send"):
                 flying = [one for one in self._ledger.in_flight() if one.state is IntentState.SENDING]
                 if name == "send":
                     assert args[1] in {one.token for one in flying}, "a reply leaves without an intent"
                 else:
                     assert len(flying) >= len(args[0]), "writes leave without an intent"
-            return found(*args, **named)
+            try:
+                return found(*args, **named)
+            finally:
+                if name == "send" and len(received) > before:
+                    self._became[args[1]] = received[-1].message
 
         return effect
 
@@ -177,15 +184,19 @@ def token_maker() -> Callable[[], str]:
     return lambda: f"{maker:010d}{next(numbers):010d}"
 
 
+def url_of(store: Store) -> str:
+    return store._engine.url.render_as_string(hide_password=False)
+
+
 def copy_store(store: Store, databases: Databases) -> str:
     """The URL of a copy, as it stands between two transactions."""
-    store._engine.dispose()
-    return databases.create(store._engine.url.render_as_string(hide_password=False))
+    store.close()
+    return databases.create(url_of(store))
 
 
 @dataclass
 class Worlds:
-    """Both systems with the connector's own store. `engine()` is a process: made anew it remembers nothing."""
+    """Both systems with the connector's own store. `engine` is a process: `restart` makes a new one, which remembers nothing."""
 
     store: Store
     connection: str
@@ -205,6 +216,10 @@ class Worlds:
     """Puts something between the engine and an adapter."""
     commits: Callable[[], None] = lambda: None
     effects: Effects = field(default_factory=Effects)
+    became: dict[str, Ref] = field(default_factory=dict)
+    """The message that each reply became, by the token it was sent with. What a person sees who looks at the network."""
+    earlier: list[Store] = field(default_factory=list)
+    """Opened by processes before this one; other workers may use them still."""
 
     def __post_init__(self) -> None:
         self.platform = MemorySystem("platform", self.clock, dict(PLATFORM_OBJECTS))
@@ -229,7 +244,7 @@ class Worlds:
                 reads_back=self.reads_back,
                 marks_sends=self.marks_sends,
             )
-            return Watched(self.wired(made), self.effects, self.store.at(self.connection))
+            return Watched(self.wired(made), self.effects, self.store.at(self.connection), self.became)
 
         Gateway.of(self.store).effects = self.effects
         return Engine(
@@ -244,9 +259,22 @@ class Worlds:
             hands=Inline,
         )
 
-    def restart(self) -> None:
+    def restart(self, url: str | None = None) -> None:
+        """A new process. It opens the store anew, or the one that lies at the URL, so that nothing survives in memory."""
+        before = self.store
+        before.close()
+        self.earlier.append(before)
+        self._begin(Store.open(url or url_of(before), clock=before._clock, token=before._token))
+
+    def _begin(self, store: Store) -> None:
+        self.store, self.ledger = store, store.at(self.connection)
         self.effects = Effects(commits=self.commits)
         self.engine = self.new_engine()
+
+    def close(self) -> None:
+        """Nobody holds the store open any more; who still uses it opens it by that."""
+        for store in [*self.earlier, self.store]:
+            store.close()
 
     def sync_killed(self, at: int, work: Callable[[Engine], Any] = Engine.sync) -> bool:
         """Sync (or other work) with a process that dies at its `at`-th effect; a new one stands ready. False: it was done
@@ -258,22 +286,24 @@ class Worlds:
         except Killed:
             return True
         finally:
+            # Other workers on the same store live on.
+            self.effects.fatal = None
             self.restart()
         return False
 
     def twin(self, databases: Databases) -> "Worlds":
         """The same worlds once more, with a copy of the store: what happens in one does not show in the other."""
+        self.close()
         url = copy_store(self.store, databases)
         other = copy(self)
         other.clock, other.platform, other.crm = deepcopy((self.clock, self.platform, self.crm))
+        other.became, other.earlier = dict(self.became), []
         other.open(url)
         return other
 
     def open(self, url: str) -> None:
         """Go on with the store that lies there."""
-        self.store = Store.open(url, clock=self.clock, token=token_maker())
-        self.ledger = self.store.at(self.connection)
-        self.restart()
+        self._begin(Store.open(url, clock=self.clock, token=token_maker()))
 
     def quiet(self) -> None:
         """Faults are over; sync until nothing moves any more. Fails when it never becomes quiet, and when a further sync

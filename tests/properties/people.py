@@ -7,17 +7,19 @@ import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
+from copy import deepcopy
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
 from memory_world import LATE, Worlds
 from promises import same
+from told import Told
 
 from connector.errors import ConnectorError
 from connector.mapping.lenses import is_blank
 from connector.mapping.model import Blank, Rule
-from connector.model import Hold, HoldType, Kind, Ref, Side, Value
+from connector.model import Hold, HoldType, Kind, Life, Ref, Side, Value
 from connector.service import backfilling
 from connector.service.settling import settle
 
@@ -37,11 +39,11 @@ FIELDS: dict[str, tuple[str, list[Value], list[Value]]] = {
 AT_ONCE = timedelta(0)
 
 
-def decide(worlds: Worlds, hold: Hold, choice: str) -> None:
-    """A person settles a hold, as the command does."""
+def decide(worlds: Worlds, hold: Hold, choice: str, message: Ref | None = None) -> None:
+    """A person settles a hold, as the command does. Raises ConnectorError."""
     config = SimpleNamespace(crm=SimpleNamespace(type="crm"))
     plug: Any = SimpleNamespace(ledger=worlds.ledger, mapping=worlds.mapping, config=config)
-    settle(plug, hold.id, choice, "kim@shop.example", "asked the customer")
+    settle(plug, hold.id, choice, "kim@shop.example", "asked the customer", message)
 
 
 class People:
@@ -52,6 +54,7 @@ class People:
         self.edits: dict[tuple[int, str], list[tuple[Side, Value]]] = defaultdict(list)
         """What was typed into pairs that both sides agreed on, by link and CRM field."""
         self.agreed: set[tuple[int, Ref]] = set()
+        self.told = Told()
         self._numbers = itertools.count(1)
 
     def some(self, side: Side, object_: str, n: int) -> Ref | None:
@@ -193,25 +196,58 @@ class People:
         if not holds:
             return
         hold = holds[n % len(holds)]
+        if hold.type is HoldType.IN_DOUBT:
+            self._doubt_is_settled(hold, m)
+            return
         answers = {
             HoldType.CONFLICT: ["platform", "crm", "keep"],
             HoldType.IDENTITY: ["create", "never", *(one["ref"] for one in hold.details.get("candidates", ()))],
             HoldType.REFUSED: ["retry", "drop"],
-            HoldType.IN_DOUBT: ["drop"],
         }[hold.type]
-        decide(self.worlds, hold, answers[m % len(answers)])
+        choice = answers[m % len(answers)]
+        decide(self.worlds, hold, choice)
+        if hold.type is HoldType.IDENTITY:
+            self.told.identities[hold.subject] = choice
+        if choice == "drop":
+            self.told.given_up[hold.subject] = self.worlds.clock()
+
+    def _doubt_is_settled(self, hold: Hold, m: int) -> None:
+        """She looks at the network and says what is true, or gives the reply up. She names the message where others look like it,
+        and sometimes where none does."""
+        intent = self.worlds.ledger.intent(hold.intent or 0)
+        message = self.worlds.became.get(intent.token)
+        choice = "drop" if m % 3 == 0 else "sent" if message else "again"
+        if choice == "drop":
+            self.told.given_up[hold.subject] = self.worlds.clock()
+        named = message if choice == "sent" and (m % 2 or self._looks_like_others(message)) else None
+        # A message that the connector has not read yet cannot be named.
+        with suppress(ConnectorError):
+            decide(self.worlds, hold, choice, named)
+
+    def _looks_like_others(self, message: Ref | None) -> bool:
+        """Whether the conversation ever showed another message with its text, or this one with another text."""
+        if message is None:
+            return False
+        own = self.worlds.platform.records[message]
+        texts = {one.fields.get("text") for one in own.history}
+        others = (one for one in self.worlds.platform.records.values() if one.latest.parent == own.latest.parent)
+        alike = [one for one in others for version in one.history if version.fields.get("text") in texts]
+        return len(texts) > 1 or own.latest.life is not Life.LIVE or any(one.ref != message for one in alike)
 
     def past_is_asked_for(self, days: int, oldest_first: bool) -> None:
         """Refused while something else is being brought in."""
         with suppress(ConnectorError):
             since = self.worlds.clock() - timedelta(days=days)
-            backfilling.ask(self.worlds.ledger, since, None, oldest_first=oldest_first)
+            if backfilling.ask(self.worlds.ledger, since, None, oldest_first=oldest_first):
+                self.told.ask(since)
 
     def past_is_paused(self, paused: bool) -> None:
-        backfilling.pause(self.worlds.ledger, paused=paused)
+        if backfilling.pause(self.worlds.ledger, paused=paused):
+            self.told.paused = paused
 
     def past_is_given_up(self) -> None:
-        backfilling.stop(self.worlds.ledger)
+        if backfilling.stop(self.worlds.ledger):
+            self.told.asked = None
 
     # ---- what has to be true of what they typed
 
@@ -220,10 +256,11 @@ class People:
         self.edits.clear()
         self.agreed = {(link.id, link.crm) for link in self.worlds.links(Kind.PERSON) if link.active}
 
-    def forgotten(self) -> None:
-        """The connector remembers an older time than we do."""
+    def forgotten(self, told: Told) -> None:
+        """The connector remembers an older time than we do, when it was told this."""
         self.edits.clear()
         self.agreed.clear()
+        self.told = deepcopy(told)
 
     def lone_edits_stand(self) -> None:
         """A field that was edited on one side only shows on that side what was typed last, and so does the other side."""

@@ -9,6 +9,7 @@ import random
 import sys
 import traceback
 from collections import Counter
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -17,8 +18,10 @@ from typing import Any
 from databases import Databases, Files
 from history import check_history
 from memory_world import LATE, START, Clock, Worlds, copy_store, token_maker
-from people import DEEDS, People
+from people import DEEDS, N, People
+from presence import check_presence
 from promises import check, every_written_value_was_typed
+from told import Told
 from wire import Network
 
 from connector.errors import RemoteError
@@ -76,7 +79,7 @@ class Simulation:
         self.people = People(self.worlds)
         self._hints: list[Ref] = []
         self._told = 0
-        self._backups: list[str] = []
+        self._backups: list[tuple[str, Told]] = []
         self._busy = False
         self._many = self.rng.random() < 0.4
         self._standing: list[Engine] = []
@@ -104,7 +107,7 @@ class Simulation:
         finally:
             self.out.faults += self.network.happened
             self.out.trace = self._digest.hexdigest()
-            self.worlds.store.close()
+            self.worlds.close()
         return self.out
 
     def _months_pass(self) -> None:
@@ -115,14 +118,17 @@ class Simulation:
             self._pass(timedelta(days=self.rng.randint(0, 6)))
         begins = self.clock() - timedelta(days=self.rng.choice([0, 20]))
         self.worlds.ledger.remember(HISTORY, begins.isoformat())
+        self.people.told.begins = begins
 
     def _step(self) -> None:
         self.network.odds = self.rng.choice([0.0, 0.03, 0.15])
         if self._many and self.rng.random() < 0.2:
             self._another_worker()
         draw = self.rng.random()
-        if draw < 0.7:
+        if draw < 0.68:
             self._deed()
+        elif draw < 0.69:
+            self._several_replies()
         elif draw < 0.8:
             self._pass(timedelta(seconds=self.rng.choice([0, 1, 5, 60, 300, 5400])))
         elif draw < 0.84:
@@ -151,11 +157,11 @@ class Simulation:
             self.network.fault("people work during a call")
             self._deed()
 
-    def _deed(self, name: str | None = None) -> None:
+    def _deed(self, name: str | None = None, **given: Any) -> None:
         name = name or self.rng.choice(sorted(DEEDS))
         if self._busy and name == "hold_is_settled":
             return
-        drawn = {key: self.rng.choice(values) for key, values in DEEDS[name].items()}
+        drawn = {key: self.rng.choice(values) for key, values in DEEDS[name].items()} | given
         if name in ("contact_is_deleted", "contacts_are_merged") and self.rng.random() < 0.6:
             return
         self._note(f"{name} {drawn}")
@@ -165,6 +171,14 @@ class Simulation:
         self.out.deeds[name] += 1
         getattr(self.people, name)(**drawn)
         self._announce()
+
+    def _several_replies(self) -> None:
+        """Somebody answers in several short messages, one after the other."""
+        self.network.fault("several replies in a row")
+        conversation = self.rng.choice(N)
+        for _ in range(self.rng.choice([2, 3])):
+            self._deed("reply_is_written", n=conversation)
+            self._pass(timedelta(seconds=self.rng.randint(1, 5)))
 
     def _announce(self) -> None:
         """The platform tells of its changes: some are lost, some come twice, and in any order."""
@@ -251,7 +265,8 @@ class Simulation:
 
     def _backup(self) -> None:
         self._note("backup")
-        self._backups.append(copy_store(self.worlds.store, self._databases))
+        self.worlds.close()
+        self._backups.append((copy_store(self.worlds.store, self._databases), deepcopy(self.people.told)))
 
     def _restored(self) -> None:
         """The store is lost; an older copy takes its place, which takes longer than a sent message may stay invisible."""
@@ -259,15 +274,12 @@ class Simulation:
             return
         self._note("restore")
         self.network.fault("older store restored")
-        backup = self.rng.choice(self._backups)
+        backup, told = self.rng.choice(self._backups)
         self.clock.sleep(LATE.total_seconds() + 60)
-        self.worlds.store.close()
-        self.worlds.store = self._opened(self._databases.create(backup))
-        self.worlds.ledger = self.worlds.store.at(self.worlds.connection)
         self.worlds.restored = True
         self._standing.clear()
-        self.worlds.restart()
-        self.people.forgotten()
+        self.worlds.restart(self._databases.create(backup))
+        self.people.forgotten(told)
 
     def _rest(self) -> None:
         """Faults and people rest, the connector works until it is quiet, and the histories are judged."""
@@ -275,11 +287,14 @@ class Simulation:
         self.network.odds = 0.0
         while backfilling.is_due(self.worlds.ledger):
             self._piece(self.worlds.engine)
+        if not self.people.told.paused:
+            self.people.told.came_to_its_end()
         self.worlds.quiet()
         check(self.worlds)
         every_written_value_was_typed(self.worlds, self.people.typed)
         self.people.lone_edits_stand()
         check_history(self.worlds)
+        check_presence(self.worlds, self.people.told)
         self.people.agreed_now()
 
 

@@ -71,6 +71,7 @@ def test_a_backfill_that_dies_anywhere_ends_like_one_that_does_not(
         wanted = [f"{number} in month {month}" for number in (1, 2) for month in range(MONTHS)]
         assert texts(worlds) == sorted(["today", *wanted])
         check(worlds)
+        worlds.close()
         if not killed:
             break
     assert at > STRIDE

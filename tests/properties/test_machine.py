@@ -79,6 +79,7 @@ class TwoSides(RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "worlds"):
             self.everything_comes_to_rest()
+            self.worlds.close()
 
 
 def deed(name: str) -> Callable[..., None]:
