@@ -127,7 +127,8 @@ class Window:
     deletions has to be asked about each.
 
     `sent`: only messages sent in this period are wanted. What was sent before its start may be left out, with conversations and
-    people who have nothing else. With an end it asks for a slice of the past, `since` is None, and what is shown are the
+    people who have nothing else; where a stream goes by the time of a change, what changed is shown all the same, for it may have
+    come in with a backfill, and nobody would look for it again. With an end it asks for a slice of the past, `since` is None, and what is shown are the
     messages sent in it, whenever their conversations moved and though they change meanwhile (the next window is another slice),
     and the conversations and people of those."""
 

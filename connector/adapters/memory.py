@@ -143,7 +143,7 @@ class MemoryAdapter:
                 continue
             if since is None and not self.world.objects[record.ref.object].initial:
                 continue
-            if not _sent_in(window.sent, version) if past is None else record.ref not in past:
+            if not _wanted(window.sent, record, version) if past is None else record.ref not in past:
                 continue
             if version.life is not Life.LIVE and (since is None or not self.deletes_visible):
                 continue
@@ -399,6 +399,11 @@ class MemoryAdapter:
     def _receipt(self, ref: Ref, created: bool) -> Receipt:
         latest = self.world.records[ref].latest
         return Receipt(ref, created, latest.fields if self.reads_back else None)
+
+
+def _wanted(sent: Period, record: Record, version: Version) -> bool:
+    """What changed is shown whenever it was sent: it may have come in with a backfill that is still under way."""
+    return version is not record.history[0] or _sent_in(sent, version)
 
 
 def _sent_in(sent: Period, version: Version) -> bool:

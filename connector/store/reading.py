@@ -1,12 +1,12 @@
 """What the planner reads: bulk, and in pieces that both databases accept."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 
 from connector.errors import StoreError
-from connector.model import Fact, Hold, HoldType, Intent, Kind, Link, Op, Ref, Side, Snapshot, State
+from connector.model import Fact, Hold, HoldType, Intent, IntentState, Kind, Link, Op, Ref, Side, Snapshot, State
 from connector.store import rows
 from connector.store.database import Listed, Scoped, listed
 from connector.store.entries import ConversationStats
@@ -41,6 +41,17 @@ class Reading(Scoped):
             query = query.where(facts.c.state.in_([state.value for state in states]))
         query = query.order_by(facts.c.parent, facts.c.order_key)
         found = self._in_chunks(parents, lambda some: query.where(facts.c.parent.in_(some)))
+        return [Ref.parse(row["ref"]) for row in found]
+
+    def held_because(self, reasons: Iterable[str]) -> list[Ref]:
+        """Messages that are held for one of these reasons."""
+        query = select(facts.c.ref).where(
+            facts.c.connection == self.connection,
+            facts.c.kind == Kind.MESSAGE.value,
+            facts.c.side == Side.PLATFORM.value,
+            facts.c.state == State.HELD.value,
+        )
+        found = self._in_chunks(reasons, lambda some: query.where(facts.c.reason.in_(some)))
         return [Ref.parse(row["ref"]) for row in found]
 
     def stats(self, conversations: Iterable[Ref]) -> dict[Ref, ConversationStats]:
@@ -140,6 +151,18 @@ class Reading(Scoped):
         )
         found = self._in_chunks(messages, lambda some: query.where(intents.c.result.in_(some)))
         return {Ref.parse(row["result"]): Ref.parse(row["subject"]) for row in found}
+
+    def creating(self, kinds: Collection[Kind]) -> bool:
+        """Whether the CRM is, or may be, making a record of these kinds whose answer is still to come."""
+        query = select(intents.c.id).where(
+            intents.c.connection == self.connection,
+            intents.c.state.in_([IntentState.SENDING.value, IntentState.IN_DOUBT.value]),
+            intents.c.side == Side.CRM.value,
+            intents.c.target.is_(None),
+            intents.c.kind.in_([kind.value for kind in kinds]),
+        )
+        with self._reading() as db:
+            return db.scalar(query.limit(1)) is not None
 
     def being_created(self, kind: Kind) -> list[Ref]:
         """The platform records of this kind whose CRM record is under way: written down, not yet made."""

@@ -13,7 +13,7 @@ from functools import partial
 from connector.adapters.base import Account, Adapter, Page, Stream
 from connector.errors import ConnectorError, RemoteError, SoftStop
 from connector.mapping.compiled import Compiled
-from connector.model import Cursor, Fact, HoldType, Kind, Observed, Op, Period, Ref, Side, State
+from connector.model import Cursor, Fact, HoldType, Kind, Life, Observed, Op, Period, Ref, Side, State
 from connector.store.entries import Entries
 from connector.store.rows import order_key
 from connector.store.store import Ledger
@@ -30,6 +30,7 @@ from connector.sync.loading import load_history, load_lately, load_view
 from connector.sync.observe import fold_all
 from connector.sync.outbox import Outbox
 from connector.sync.patience import SPENT, advice
+from connector.sync.persons import not_found
 from connector.sync.plan import lookups_needed, make_plan
 from connector.sync.report import Report
 from connector.sync.sent import Drained
@@ -220,7 +221,25 @@ class Engine:
             ours = self.ledger.known([ref for one in seen for ref in (one.ref, one.parent) if ref])
             seen = [one for one in seen if one.ref in ours or (one.kind is Kind.REPLY and self._is_ours(one, ours))]
         known = self.ledger.facts([one.ref for one in seen])
-        return fold_all(known, tuple(one for one in seen if one.ref in known or was_sent_in(sent, one)), side)
+        facts = fold_all(known, tuple(one for one in seen if one.ref in known or was_sent_in(sent, one)), side)
+        return [*facts, *self._waited_for(facts, known)]
+
+    def _waited_for(self, facts: Sequence[Fact], known: Mapping[Ref, Fact]) -> list[Fact]:
+        """The messages held because their person was not to be found, where she is now.
+
+        Two actors: a webhook shows a message before the platform shows the person who wrote it; we ask for her and find nobody.
+        Her messages are news again in the transaction that brings her.
+        """
+        back = [
+            not_found(one.ref)
+            for one in facts
+            if one.kind is Kind.PERSON
+            and one.life is Life.LIVE
+            and one.ref in known
+            and known[one.ref].life is not Life.LIVE
+        ]
+        held = self.ledger.facts(self.ledger.held_because(back)) if back else {}
+        return [replace(one, dirty=True) for one in held.values() if one.ref not in {fact.ref for fact in facts}]
 
     def _is_ours(self, reply: Observed, known: Collection[Ref]) -> bool:
         """A record of an object for replies asks for one; a message in a CRM's chatter only where the record it is written

@@ -59,6 +59,7 @@ def load_view(
         creating=list(ledger.facts(ledger.being_created(Kind.PERSON)).values()),
         unique=unique,
         trusted_times=trusted_times,
+        doubtful=bool(replied) and ledger.creating([Kind.CONVERSATION, Kind.MESSAGE]),
     )
 
 

@@ -22,6 +22,11 @@ def place_person(draft: Draft, person: Ref) -> Standing:
     return draft.standings[person]
 
 
+def not_found(person: Ref) -> str:
+    """Why the messages of a person are held whom the platform does not show. They are news again when it does."""
+    return f"{person} is not to be found on the platform"
+
+
 def plan_person(draft: Draft, fact: Fact) -> None:
     """Merge a linked person. A person without a link is planned when a message needs it."""
     link = draft.view.link(Kind.PERSON, fact.ref)
@@ -106,7 +111,7 @@ def _place(draft: Draft, person: Ref) -> Standing:
         return _linked_place(draft, link, person)
     fact = view.facts.get(person)
     if fact is None or fact.life is not Life.LIVE:
-        return Standing(blocked=(State.HELD, f"{person} is not to be found on the platform"), waits=fact is None)
+        return Standing(blocked=(State.HELD, not_found(person)), waits=fact is None)
     if person in view.coming:
         hold = view.hold(HoldType.REFUSED, person, Side.CRM.value) or view.hold(HoldType.IDENTITY, person)
         return Standing(planned=True) if hold is None else Standing(planned=True, blocked=(State.HELD, _held(hold)))

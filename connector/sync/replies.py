@@ -48,6 +48,10 @@ def plan_reply(draft: Draft, reply: Fact) -> None:
     if settled and settled.choice == DROP:
         return
     found = Ref.parse(settled.choice) if settled and settled.choice else _conversation(draft, rules, reply)
+    if not isinstance(found, Ref) and draft.view.doubtful:
+        # Two actors: we make the record of a conversation, and the answer is lost; a CRM user sees it and answers on it.
+        draft.wait(reply.ref)
+        return
     if isinstance(found, Doubt):
         _ask(draft, rules, reply, found)
         return

@@ -35,6 +35,8 @@ class View:
     creating: Iterable[Fact] = ()
     unique: frozenset[str] = frozenset()
     trusted_times: frozenset[Kind] = frozenset()
+    doubtful: bool = False
+    """Whether a conversation or a message may stand in the CRM that we do not know of yet."""
 
     @cached_property
     def _by_platform(self) -> dict[tuple[Kind, Ref], list[Link]]:

@@ -12,9 +12,6 @@ from connector.model import HoldType, Life, Ref, Value
 
 DIGITS = 9
 """By so many, the last of them, two phone numbers are the same however they are written."""
-UNKNOWN = "The conversation is not known to the connector."
-"""FOUND, NOT MENDED (`test_found`): said of a conversation that we have just made ourselves. To be taken out with the mend, when
-nothing but a deleted record is a reason."""
 
 
 def check_presence(worlds: Worlds, told: Told) -> None:
@@ -87,14 +84,7 @@ def may_be_absent(worlds: Worlds, told: Told, message: Record, made: list[Record
         or any(message.history[0].changed_at <= told.given_up[ref] for ref in (message.ref, conversation, person) if ref in told.given_up)
         or told.identities.get(person) == "never"
         or is_asked_for_a_reason(worlds, person)
-        or shows_before_its_person(worlds, message, person)
     )  # fmt: skip
-
-
-def shows_before_its_person(worlds: Worlds, message: Record, person: Ref) -> bool:
-    """FOUND, NOT MENDED (`test_found`): such a message may be held for ever. To be taken out with the mend."""
-    begun = worlds.platform.records[person].history[0].visible_at
-    return begun > message.history[0].changed_at
 
 
 def above(worlds: Worlds, message: Record) -> tuple[Ref, Ref]:
@@ -174,5 +164,4 @@ def may_fail(worlds: Worlds, told: Told, reply: Record) -> bool:
         or reply.ref in told.given_up
         or thread.latest.life is not Life.LIVE
         or worlds.restored
-        or UNKNOWN in str(fields.get("Error"))
     )
