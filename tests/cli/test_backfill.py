@@ -244,6 +244,19 @@ def test_while_a_connector_runs_the_request_is_handed_to_it_and_can_be_paused(si
     assert there(site) == []
 
 
+def test_the_same_command_goes_on_though_its_end_lies_within_the_history(site, past):
+    past(12, text="cut")
+    begin(site, "none")
+    site.run("sync")
+    command = ("backfill", "--since", day(30), "--until", day(-2))
+    with App.open(site.folder / "config.yaml") as app, held_lease(app.plugs[site.name].ledger, "another"):
+        for _ in range(2):
+            assert site.json(*command, code=1)[0]["errors"] == []
+    for _ in range(2):
+        assert site.json(*command)[0]["backfill"]["done"]
+    assert [text for text in there(site) if text.startswith("cut")] == ["cut 12 days ago"]
+
+
 def test_a_backfill_rests_at_half_of_the_share_and_live_traffic_goes_on(site, past):
     past(12, text="dear")
     begin(site, "none")
