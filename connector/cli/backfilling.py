@@ -109,15 +109,16 @@ def _bring_in(
     try:
         with stop_signals(stop.set), held_lease(plug.ledger, holder()), plug.join() as joined:
             # Before its first use a connection does not know where its history begins; afterwards nobody has to be called.
-            found = ask() if plug.ledger.pins() else None
-            if plug.ledger.pins() and (found is None or found.done):
+            used = plug.ledger.pins() is not None
+            found = ask() if used else None
+            if used and (found is None or found.done):
                 return found
             spending = Spending(joined)
             spending.begin()
             spending.check()
             engine = joined.engine(progress=spending.limited(stoppable(stop)), sleep=lambda s: _nap(stop, s))
             engine.prepare()
-            if ask() is None:
+            if not used and ask() is None:
                 return None
             with _shown(plug.name) as tell:
                 backfilling.bring_in(engine, spending, every, now, tell)

@@ -68,7 +68,9 @@ def ask(ledger: Ledger, since: datetime, until: datetime | None, *, oldest_first
     found, begins = standing(ledger), load_history(ledger).start
     if found and (found.asked.since, found.asked.oldest_first) == (since, oldest_first):
         left = found.done and begins is not None and since < begins
-        if until == found.asked.until or (until is None and not left):
+        # An end within the history was cut off at its beginning.
+        cut = until is not None and begins is not None and begins <= found.asked.until < until
+        if until == found.asked.until or (until is None and not left) or cut:
             _remember(ledger, found.asked, paused=False)
             return replace(found, paused=False)
     if found and not found.done:

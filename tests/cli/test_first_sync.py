@@ -156,7 +156,7 @@ def test_a_spent_share_of_the_daily_calls_stops_the_sync_and_the_next_one_goes_o
     used.run("sync")
     used.customer(inbox="WhatsApp", source_id="61491570156", text="Is anybody there?")
     used.edit("config.yaml", "mapping: mapping.yaml", "mapping: mapping.yaml\n    crm_daily_share: 0.0001")
-    stopped = used.json("sync", code=5)[0]
+    stopped = used.json("sync", code=4)[0]
     assert "crm_daily_share" in stopped["errors"][0]["way_out"]
     assert not [task for task in ours(used) if "Is anybody there?" in task["Description"]]
     used.edit("config.yaml", "0.0001", "0.5")
