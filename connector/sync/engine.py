@@ -222,10 +222,10 @@ class Engine:
             seen = [one for one in seen if one.ref in ours or (one.kind is Kind.REPLY and self._is_ours(one, ours))]
         known = self.ledger.facts([one.ref for one in seen])
         facts = fold_all(known, tuple(one for one in seen if one.ref in known or was_sent_in(sent, one)), side)
-        return [*facts, *self._waited_for(facts, known)]
+        return self._with_waiting(facts, known)
 
-    def _waited_for(self, facts: Sequence[Fact], known: Mapping[Ref, Fact]) -> list[Fact]:
-        """The messages held because their person was not to be found, where she is now.
+    def _with_waiting(self, facts: Sequence[Fact], known: Mapping[Ref, Fact]) -> list[Fact]:
+        """Together with the messages that are held because their person was not to be found, where she is now.
 
         Two actors: a webhook shows a message before the platform shows the person who wrote it; we ask for her and find nobody.
         Her messages are news again in the transaction that brings her.
@@ -239,7 +239,9 @@ class Engine:
             and known[one.ref].life is not Life.LIVE
         ]
         held = self.ledger.facts(self.ledger.held_because(back)) if back else {}
-        return [replace(one, dirty=True) for one in held.values() if one.ref not in {fact.ref for fact in facts}]
+        folded = {one.ref: one for one in facts}
+        again = {ref: replace(folded.get(ref, one), dirty=True) for ref, one in held.items()}
+        return list((folded | again).values())
 
     def _is_ours(self, reply: Observed, known: Collection[Ref]) -> bool:
         """A record of an object for replies asks for one; a message in a CRM's chatter only where the record it is written

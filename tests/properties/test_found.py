@@ -405,14 +405,21 @@ def test_what_a_person_gives_up_just_before_it_leaves_stays_and_the_rest_of_the_
     assert sorted(written) == sorted(["hello", *[f"message {number}" for number in range(count - 1)]])
 
 
-def test_a_message_that_was_seen_before_its_person_comes_in_with_her(worlds: Worlds) -> None:
-    """A webhook shows the message; the person it is from becomes readable a few seconds later."""
+@pytest.mark.parametrize("meanwhile", ["it rests", "it is saved once more"])
+def test_a_message_that_was_seen_before_its_person_comes_in_with_her(
+    meanwhile: str, store: Store, clock: Clock
+) -> None:
+    """A webhook shows the message; the person it is from becomes readable a few seconds later, on one page with it."""
+    worlds = Worlds(store, f"found{next(RUNS)}", clock, page_size=50)
     people = People(worlds)
     people.new_customer_writes("Ann", None, None, [], "hello", LATE)
     worlds.engine.begin()
     worlds.engine.look_at(list(worlds.live(Side.PLATFORM, "message")), Side.PLATFORM)
     for _conversation_and_person_are_missed in range(2):
         worlds.engine.round([(Side.CRM, "changes")], Report())
+    if meanwhile == "it is saved once more":
+        (message,) = worlds.live(Side.PLATFORM, "message")
+        worlds.platform.person_edits(message, {"text": "hello"})
     worlds.quiet()
     assert worlds.live(Side.CRM, "Task")
 
