@@ -93,7 +93,7 @@ def sending(office, ids):
 
 def doubtful(office, ids):
     sending(office, ids)
-    office.ledger.doubt(ids, "no answer")
+    office.ledger.doubt(ids, None, "no answer")
 
 
 def held(office, ids):
