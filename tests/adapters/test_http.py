@@ -89,7 +89,7 @@ def test_a_call_counts_when_it_may_have_arrived(server, path):
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_call_for_which_there_was_no_connection_does_not_count(scheme):
-    with http.Session(partial(datetime.now, UTC)) as session:
+    with http.Session(partial(datetime.now, UTC), read=5) as session:
         failed(session, f"{scheme}://127.0.0.1:{free_port()}/")
         assert session.calls == 0
 

@@ -9,6 +9,8 @@ import random
 import sys
 import traceback
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -24,11 +26,11 @@ from promises import check, every_written_value_was_typed
 from told import Told
 from wire import Network
 
-from connector.errors import RemoteError
+from connector.errors import Refusal, RemoteError
 from connector.model import Ref, Side
 from connector.service import backfilling
 from connector.store.store import Store
-from connector.sync.engine import Engine
+from connector.sync.engine import ALLOWED_ONCE, Engine
 from connector.sync.guards import GUARDS
 from connector.sync.history import HISTORY
 from connector.sync.report import Report
@@ -36,6 +38,10 @@ from connector.sync.report import Report
 EPISODE = 800
 """Steps of one world: long enough for a history, short enough that its lists stay small."""
 SKEWS = [timedelta(0), timedelta(0), timedelta(minutes=3), timedelta(minutes=-3)]
+
+UNGUARDED = GUARDS
+GUARDED = ("double_replies",)
+"""What is allowed for good. People of these worlds say the same thing often, and their replies are to keep their order."""
 
 
 @dataclass
@@ -70,7 +76,7 @@ class Simulation:
             page_size=self.rng.choice([2, 3, 10]),
             batch=self.rng.choice([1, 3, 10]),
             wired=self.network.wire,
-            allowed=GUARDS,
+            allowed=UNGUARDED if self.rng.random() < 0.5 else GUARDED,
             skew=self._skew,
             commits=lambda: self._note("commit"),
         )
@@ -131,6 +137,8 @@ class Simulation:
             self._several_replies()
         elif draw < 0.8:
             self._pass(timedelta(seconds=self.rng.choice([0, 1, 5, 60, 300, 5400])))
+        elif draw < 0.805:
+            self._night()
         elif draw < 0.84:
             self._webhooks()
         elif draw < 0.95:
@@ -156,6 +164,13 @@ class Simulation:
         if self.network.chance(0.5):
             self.network.fault("people work during a call")
             self._deed()
+
+    def _night(self) -> None:
+        """Somebody answers, and nobody is there to send it for more than a day."""
+        self.network.fault("a night without the connector")
+        if self.rng.random() < 0.5:
+            self._deed("reply_is_written")
+        self._pass(timedelta(hours=26))
 
     def _deed(self, name: str | None = None, **given: Any) -> None:
         name = name or self.rng.choice(sorted(DEEDS))
@@ -233,6 +248,10 @@ class Simulation:
                 self._round(engine)
         except RemoteError:
             self.network.fault("turn cut short")
+        except Refusal:
+            self.network.fault("turn refused by a guard")
+            if self.rng.random() < 0.5:
+                self.worlds.ledger.remember(ALLOWED_ONCE, GUARDS)
         finally:
             self._busy = False
 
@@ -253,6 +272,8 @@ class Simulation:
         moved = bool(engine.round(streams, report)) or not streams
         if moved:
             engine.write_on(report)
+        if engine.withheld.refusals():
+            self.network.fault("write held back")
 
     def _dies(self) -> None:
         self._note("death")
@@ -285,6 +306,23 @@ class Simulation:
         """Faults and people rest, the connector works until it is quiet, and the histories are judged."""
         self._note("rest")
         self.network.odds = 0.0
+        with self._everything_allowed():
+            self._judged()
+
+    @contextmanager
+    def _everything_allowed(self) -> Iterator[None]:
+        """Somebody has looked at what was held back, and lets it go."""
+        allowed = self.worlds.allowed
+        if allowed == UNGUARDED:
+            yield
+            return
+        self.worlds.allowed = UNGUARDED
+        self.worlds.restart()
+        yield
+        self.worlds.allowed = allowed
+        self.worlds.restart()
+
+    def _judged(self) -> None:
         while backfilling.is_due(self.worlds.ledger):
             self._piece(self.worlds.engine)
         if not self.people.told.paused:

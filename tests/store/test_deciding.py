@@ -78,7 +78,7 @@ def test_of_a_person_and_the_engine_at_the_same_moment_one_is_first(store, make,
 
 WENT_ON = {
     IntentState.SENDING: lambda ledger, intent, make, clock: None,
-    IntentState.IN_DOUBT: lambda ledger, intent, make, clock: ledger.doubt([intent.id], "timeout"),
+    IntentState.IN_DOUBT: lambda ledger, intent, make, clock: ledger.doubt([intent.id], None, "timeout"),
     IntentState.DONE: lambda ledger, intent, make, clock: ledger.settle([make.settlement(intent, "1")]),
     IntentState.HELD: lambda ledger, intent, make, clock: ledger.hold_intent(
         intent.id, "?", NewHold(HoldType.REFUSED, intent.action.subject, "?", {})
