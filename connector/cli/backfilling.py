@@ -20,22 +20,29 @@ from connector.service.budget import Pause
 from connector.service.spending import Spending, budget_of
 from connector.service.stopping import Stopped, stop_signals, stoppable
 
-DAY = ["%Y-%m-%d"]
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 """No network that a platform is connected with has messages from the last century."""
+
+
+def _day(text: str) -> datetime:
+    """The beginning of a day, UTC."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no day; write it like {now():%Y-%m-%d}") from None
 
 
 def backfill(
     context: typer.Context,
     since: Annotated[
         datetime | None,
-        typer.Option("--since", formats=DAY, help="Bring in what was sent from this day on (UTC).", metavar="DATE"),
+        typer.Option("--since", parser=_day, help="Bring in what was sent from this day on (UTC).", metavar="DATE"),
     ] = None,
     until: Annotated[
         datetime | None,
         typer.Option(
             "--until",
-            formats=DAY,
+            parser=_day,
             help="And before this day. Default: where the history begins now.",
             metavar="DATE",
         ),
@@ -60,21 +67,20 @@ def backfill(
         raise typer.BadParameter("give one of --since, --pause, --resume and --stop")
     if since is None and (until or oldest_first):
         raise typer.BadParameter("is wanted with --until and --oldest-first", param_hint="--since")
-    start, end = since and since.replace(tzinfo=UTC), until and until.replace(tzinfo=UTC)
-    if start and start < EARLIEST:
+    if since and since < EARLIEST:
         raise typer.BadParameter(f"lies before {EARLIEST:%Y-%m-%d}; no message can be as old", param_hint="--since")
-    if start and start > now():
+    if since and since > now():
         raise typer.BadParameter("lies in the future", param_hint="--since")
-    if start and end and end <= start:
+    if since and until and until <= since:
         raise typer.BadParameter("is not later than --since", param_hint="--until")
 
     def work(app: App, plug: Plug) -> Told:
         if not as_json:
             say(f"connection {plug.name}", "bold")
-        if start:
+        if since:
             every = plug.intervals(app.config.schedule)
-            found = _bring_in(plug, every, start, end, oldest_first=oldest_first)
-            nothing = f"Nothing to bring in: what was sent since {start:%Y-%m-%d} is in already, or comes with the live traffic."
+            found = _bring_in(plug, every, since, until, oldest_first=oldest_first)
+            nothing = f"Nothing to bring in: what was sent since {since:%Y-%m-%d} is in already, or comes with the live traffic."
         elif pause or resume:
             found = backfilling.pause(plug.ledger, paused=pause)
             nothing = f"Nothing to {'pause' if pause else 'resume'}: no backfill is under way."

@@ -204,13 +204,12 @@ def _begin_earlier(ledger: Ledger, covered: Period) -> None:
         ledger.remember(HISTORY, earlier.isoformat())
 
 
-def work(engine: Engine) -> Report:
+def work(engine: Engine) -> None:
     """Writes until nothing is left to write. Raises the error that cut it short."""
     report = Report()
     engine.write_on(report)
     if report.trouble:
         raise report.trouble[0]
-    return report
 
 
 def live_turn(engine: Engine, every: Mapping[tuple[Side, str], timedelta], at: datetime) -> None:

@@ -300,6 +300,8 @@ def test_options_that_do_not_fit_are_refused(site, args):
         (("--since", "2999-01-01"), "lies in the future"),
         (("--since", "1999-12-31"), "lies before 2000-01-01"),
         (("--since", "0001-01-01", "--until", "0001-01-20"), "lies before 2000-01-01"),
+        (("--since", "last week"), "'last week' is no day; write it like 20"),
+        (("--since", "2026-02-30"), "'2026-02-30' is no day"),
     ],
 )
 def test_days_that_cannot_be_are_refused_and_nothing_is_remembered_of_them(site, args, why):
