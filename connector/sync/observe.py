@@ -51,9 +51,12 @@ def fold(old: Fact | None, seen: Observed, side: Side) -> Fact | None:
     if (fields, parent, seen.life, seen.merged_into) == (old.fields, old.parent, old.life, old.merged_into) or (
         written and _shows_no_change(old, seen)
     ):
-        # The stamp moved but nothing we read did. The version is taken over quietly, unless the write was ours: then the
-        # plan must look once more, because this is the read-back that confirms a snapshot. Of a message nothing goes to the
-        # platform, so its record in the CRM has no values to confirm; it may only be deleted or moved.
+        # The stamp moved but nothing we read did. The version is taken over quietly, unless it shows a write of ours for the first
+        # time (`ours` is None since then): the plan must look once more, because this is the read-back that confirms a snapshot,
+        # and what other personas of a contact wait for. Two actors: our write lands; before it is read somebody saves the record
+        # unchanged, and its last author is she. Of a message nothing goes to the platform, so its record in the CRM has no values
+        # to confirm; it may only be deleted or moved.
+        shown = bool(seen.ours) or (old.ours is None and side is Side.CRM)
         return replace(
             old,
             fields=fields,
@@ -63,7 +66,7 @@ def fold(old: Fact | None, seen: Observed, side: Side) -> Fact | None:
             by=seen.by,
             ours=seen.ours,
             token=seen.token or old.token,
-            dirty=old.dirty or (bool(seen.ours) and not written),
+            dirty=old.dirty or (shown and not written),
         )
     return replace(
         old,

@@ -326,6 +326,19 @@ def test_a_record_whose_creation_is_doubtful_is_found_though_its_contact_is_gone
     assert worlds.fields(link.crm)["Description"] == "hello"
 
 
+def test_the_other_persona_gets_a_value_though_somebody_saved_the_contact_before_it_was_read(worlds: Worlds) -> None:
+    (first, _), (second, _) = customer(worlds, 1), customer(worlds, 2)
+    worlds.quiet()
+    contact = one_contact_of(worlds, first, second)
+    worlds.platform.person_edits(first, {"company": "Acme"})
+    one_turn(worlds)
+    assert worlds.fields(contact)["Company"] == "Acme"
+    worlds.crm.person_edits(contact, {"Company": "Acme"})
+    worlds.quiet()
+    check(worlds)
+    assert worlds.fields(second)["company"] == "Acme"
+
+
 def test_two_personas_that_bring_different_values_at_once_end_with_the_same(store: Store, clock: Clock) -> None:
     """The CRM's answers do not show what it keeps; that is seen at the next read, after both were written."""
     worlds = Worlds(store, f"found{next(RUNS)}", clock, reads_back=False)
