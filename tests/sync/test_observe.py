@@ -78,6 +78,15 @@ def test_a_text_that_is_seen_for_the_first_time_is_no_edit():
     assert not fold(first(delivery="sent"), seen("2", at=1, text="hi"), Side.PLATFORM).edited
 
 
+@pytest.mark.parametrize(
+    ("side", "ours", "dirty"), [(Side.CRM, None, True), (Side.CRM, False, False), (Side.PLATFORM, None, False)]
+)
+def test_a_moved_stamp_alone_is_planned_when_a_write_of_ours_was_not_read_yet(side, ours, dirty):
+    old = replace(fold(None, seen("1", text="hi"), side), kind=Kind.PERSON, ours=ours, dirty=False)
+    settled = fold(old, replace(seen("2", at=1, text="hi", ours=False), kind=Kind.PERSON), side)
+    assert (settled.dirty, settled.ours) == (dirty, False)
+
+
 @pytest.mark.parametrize(("ours", "dirty"), [(False, False), (None, False), (True, True)])
 def test_a_moved_stamp_alone_is_planned_only_when_the_write_was_ours(ours, dirty):
     old = first(text="hi")
