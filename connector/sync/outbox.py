@@ -12,7 +12,7 @@ from typing import TypeAlias
 from connector.adapters.base import Adapter
 from connector.errors import AllowanceSpent, AuthError, RemoteError, Transient
 from connector.mapping.compiled import Compiled
-from connector.model import Fields, Intent, Kind, Life, Op, Receipt, Ref, Side
+from connector.model import Fields, Intent, IntentState, Kind, Life, Op, Receipt, Ref, Side
 from connector.store.store import Ledger
 from connector.sync.failures import Failures
 from connector.sync.landing import Landing
@@ -195,10 +195,13 @@ class Outbox:
         if not str(fields["text"]).strip():
             self._landing.anew([intent], "it has no text any more; decided anew")
             return
-        if self._clock() - (intent.planned_at or self._clock()) > OLD and not self._is_wanted_again(intent):
+        planned = intent.planned_at or self._clock()
+        if self._clock() - planned > OLD and not self._is_wanted_again(intent):
             # Two actors: the platform cannot be reached for days; a colleague has long called the customer. Whether this still
-            # goes out is asked like of any old reply.
-            self._landing.anew([intent], "it has waited too long to be sent unasked; decided anew")
+            # goes out is asked like of any old reply. What waits behind it is decided with it: left alone, it would overtake.
+            lane = self._ledger.sends_in([action.lane], planned) if action.lane else []
+            behind = [one for one in lane if one.state is IntentState.READY and one.id != intent.id]
+            self._landing.anew([intent, *behind], "it has waited too long to be sent unasked; decided anew")
             return
         if not self.heard:
             # Two actors: we send it, and the store is lost; restored from a backup it knows neither of the reply nor of its

@@ -20,6 +20,7 @@ from connector.model import HoldType, IntentState, Kind, Receipt, Ref, Side
 from connector.service import backfilling
 from connector.store.entries import Entries
 from connector.store.store import Store
+from connector.sync.guards import GUARDS
 from connector.sync.history import HISTORY
 from connector.sync.report import Report
 
@@ -249,6 +250,21 @@ def test_a_reply_that_the_platform_could_not_take_for_a_day_is_asked_about(world
     report = worlds.engine.sync()
     assert [one.code for one in report.withheld] == ["old_replies"]
     assert worlds.platform.network_receives == []
+
+
+def test_a_later_reply_does_not_overtake_one_that_waited_too_long(store: Store, clock: Clock) -> None:
+    worlds = Worlds(store, f"found{next(RUNS)}", clock, allowed=GUARDS)
+    customer(worlds, 1)
+    worlds.quiet()
+    (thread,) = worlds.live(Side.CRM, "Thread")
+    worlds.platform.fail("send", *[Fault.UNREACHABLE] * 99)
+    for text in ("are you still there?", "hello"):
+        worlds.crm.add("Outbound", {"Thread": thread.id, "Body": text, "Status": "Queued"})
+        worlds.engine.sync()
+        worlds.clock.sleep(timedelta(hours=13).total_seconds())
+    worlds.platform._faults.clear()
+    worlds.quiet()
+    assert [one.text for one in worlds.platform.network_receives] == ["are you still there?", "hello"]
 
 
 def test_a_doubtful_reply_that_a_person_wants_sent_again_leaves_however_long_she_took(
