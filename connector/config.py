@@ -222,6 +222,13 @@ class Store(Strict):
             raise ValueError("the url holds a password; write it as password: env:NAME or password: file:PATH")
         return url
 
+    @field_validator("password")
+    @classmethod
+    def _is_of_a_server(cls, password: Secret | None, info: ValidationInfo) -> Secret | None:
+        if password and info.data.get("url", "").startswith("sqlite:"):
+            raise ValueError("a SQLite file has no password; leave it out, or name a PostgreSQL database in store.url")
+        return password
+
 
 def relocated(store: Store, url: str, password: str | None, folder: Path) -> Store:
     """The section as it will read when the store lies at `url`; `password` is a reference, relative to `folder` where it names

@@ -192,6 +192,11 @@ REFUSED = [
         "2: store.url: the url holds a password",
     ),
     (
+        "a password for a file",
+        {"url: sqlite:///state/connector.db": "url: sqlite:///state/connector.db\n  password: file:token"},
+        "3: store.password: a SQLite file has no password; leave it out",
+    ),
+    (
         "another database",
         {"sqlite:///state/connector.db": "mysql://db"},
         "2: store.url: the store's url starts with sqlite:///",
