@@ -8,6 +8,7 @@ import requests
 from connector.sandbox.serve import running
 
 numbers = itertools.count(61_700_000_001)
+CUSTOMERS = 15
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def crm(site, method: str, path: str, **body) -> dict:
 
 
 def new_customers(site) -> None:
-    for n in range(30):
+    for n in range(CUSTOMERS):
         site.customer(inbox="WhatsApp", source_id=str(next(numbers)), name=f"New {n}", text="Hello there")
 
 
@@ -88,7 +89,7 @@ def test_the_first_sync_of_a_shop(office):
     "happens",
     [
         pytest.param(lambda site: None, id="nothing"),
-        pytest.param(new_customers, id="thirty new customers"),
+        pytest.param(new_customers, id="new customers"),
         pytest.param(edited_in_the_crm, id="contacts edited in the CRM"),
         pytest.param(edited_on_the_platform, id="priorities set on the platform"),
         pytest.param(replied, id="replies written in the CRM"),
@@ -105,7 +106,7 @@ def test_the_rehearsal_leaves_no_trace(office):
     new_customers(office)
     before = office.crm("Task"), office.json("status", code=None)[0]["intents"]
     planned = office.json("plan", "--limit", "0", code=None)[0]
-    assert planned["totals"]["crm upsert message"] == 30
+    assert planned["totals"]["crm upsert message"] == CUSTOMERS
     assert (office.crm("Task"), office.json("status", code=None)[0]["intents"]) == before
     again = office.json("plan", "--limit", "0", code=None)[0]
     assert again["writes"] == planned["writes"]

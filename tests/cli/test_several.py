@@ -21,10 +21,6 @@ def two(site):
     "command", [("plan",), ("sync",), ("audit",), ("backfill", "--since", "2020-01-01")], ids=" ".join
 )
 def test_a_connection_that_cannot_be_reached_hides_nothing_of_the_others(two, command):
-    shown = two.run(*command)
-    assert shown.exit_code == 5
-    assert "connection main" in shown.stdout
-    assert "broken: chatwoot: " in " ".join(shown.stderr.split())
     result = two.run(*command, "--json")
     assert result.exit_code == 5
     broken, main = json.loads(result.stdout)
@@ -32,3 +28,10 @@ def test_a_connection_that_cannot_be_reached_hides_nothing_of_the_others(two, co
     assert "cannot be reached" in broken["errors"][0]["message"]
     assert (main["connection"], main["errors"]) == ("main", [])
     assert main["exit_code"] in (0, 1)
+
+
+def test_the_error_names_the_connection_and_the_others_are_shown(two):
+    shown = two.run("audit")
+    assert shown.exit_code == 5
+    assert "connection main" in shown.stdout
+    assert "broken: chatwoot: " in " ".join(shown.stderr.split())

@@ -1,6 +1,7 @@
 """Offices: two systems with people in them, and a connector between that can be thrown away and made anew. The people act
 by plain requests, not through the connector's adapters."""
 
+import functools
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -19,7 +20,7 @@ from connector.adapters.salesforce import Salesforce
 from connector.adapters.salesforce.tokens import ClientCredentials
 from connector.app import contacts_by_email, users_by_email
 from connector.mapping.compiled import Context, compile_mapping, reads
-from connector.mapping.load import load_mapping
+from connector.mapping.load import parse_mapping
 from connector.model import Hold
 from connector.sandbox.serve import Sandboxes
 from connector.service.settling import settle
@@ -28,6 +29,8 @@ from connector.sync.engine import Engine
 from connector.sync.report import Report
 
 ROOT = Path(__file__).parents[2]
+read_once = functools.lru_cache(parse_mapping)
+"""To read a mapping takes as long as a small sync."""
 
 
 class Clock:
@@ -73,7 +76,7 @@ class Chatwooted:
     def engine(self, **options: Any) -> Engine:
         """A connector as after a restart: nothing but the store is left of the one before."""
         self.close()
-        mapping, clock = load_mapping(self.mapping_file), Clock(self.clock_off)
+        mapping, clock = read_once(self.mapping_file.read_text()), Clock(self.clock_off)
         chatwoot = Chatwoot(
             self.chatwoot_url, self.account_id, self._secret("chatwoot-token"), clock=clock, sleep=clock.sleep
         )

@@ -15,7 +15,7 @@ TIME_OUT = 0.25
 """Seconds that the connector waits for an answer, where a test needs it to run out of patience."""
 ENOUGH = 12
 """Calls that a bad line has to spoil before it may become well again."""
-REPLIES = int(os.environ.get("CONNECTOR_REPLIES", "96"))
+REPLIES = int(os.environ.get("CONNECTOR_REPLIES", "60"))
 """500 take a minute and a half."""
 LOOKED_AT = ("reply_burst", "double_replies")
 """What a person allows who knows that so many replies, some with one text, are meant."""

@@ -51,7 +51,7 @@ def budget() -> settings:
     """How long the state machine looks for trouble: always the same runs in CI, new ones with CONNECTOR_FUZZ above 1."""
     return settings(
         settings.get_profile("sync"),
-        max_examples=max(5, int(20 * FUZZ)),
+        max_examples=max(5, int(12 * FUZZ)),
         derandomize=FUZZ <= 1,
         stateful_step_count=30,
         phases=PHASES,

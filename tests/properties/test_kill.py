@@ -15,9 +15,9 @@ from connector.model import Life, Side
 from connector.store.store import Store
 
 FUZZ = float(os.environ.get("CONNECTOR_FUZZ", "1"))
-STRIDE = max(1, round(20 / FUZZ))
-"""Every twentieth effect in an ordinary run, every one with CONNECTOR_FUZZ=20."""
-HANDFUL = max(2, round(3 * FUZZ))
+STRIDE = max(1, round(30 / FUZZ))
+"""Every thirtieth effect in an ordinary run, every one with CONNECTOR_FUZZ=30."""
+HANDFUL = max(2, round(2 * FUZZ))
 """Effects of a scenario that are tried on PostgreSQL in an ordinary run, which takes the scenarios ON_BOTH there."""
 ON_BOTH = [*SCENARIOS] if FUZZ > 1 else ["first sync", "edits on both sides", "a reply in doubt", "a changed mapping"]
 

@@ -12,7 +12,7 @@ from simulation import EPISODE, simulate
 
 SHORT = 250
 """Steps of a world that is lived through several times."""
-WORLDS = max(4, round(6 * float(os.environ.get("CONNECTOR_FUZZ", "1"))))
+WORLDS = max(2, round(4 * float(os.environ.get("CONNECTOR_FUZZ", "1"))))
 
 
 @pytest.mark.parametrize("seed", range(1, WORLDS + 1))
@@ -34,7 +34,7 @@ def test_the_same_seed_leaves_the_same_trace_on_both_databases(tmp_path: Path, p
 def test_the_same_seed_leaves_the_same_trace_in_any_process(tmp_path: Path) -> None:
     """Another hash seed orders sets in another way; nothing that is done may depend on it."""
     traces = set()
-    for number in ("1", "2", "3"):
+    for number in ("1", "2"):
         folder = tmp_path / number
         folder.mkdir()
         ran = subprocess.run(
