@@ -91,7 +91,11 @@ def no_read_back(snapshots: Sequence[Mapping[Side, Snapshot]]) -> tuple[Snapshot
 
 
 def _sent(landed: Landed, mapping: Compiled, facts: Mapping[Ref, Fact]) -> Settlement:
-    """A reply went out: the message it became is a fact of its own and is planned like any other message."""
+    """A reply went out: the message it became is a fact of its own and is planned like any other message.
+
+    Two actors: the answer of the send is lost, and a CRM user deletes the reply's record before we have looked. While nothing was
+    linked there was nothing to end; now there is, so the record is looked at again.
+    """
     action, receipt = landed.intent.action, landed.receipt
     reply = facts.get(action.subject)
     shown = canonical(mapping.replies.fields, Side.CRM, reply.fields, {}) if mapping.replies and reply else {}
@@ -106,7 +110,8 @@ def _sent(landed: Landed, mapping: Compiled, facts: Mapping[Ref, Fact]) -> Settl
         token=landed.intent.token,
         state=State.OPEN,
     )
-    return Settlement(landed.intent.id, receipt, links=(link,), facts=(replace(message, dirty=True),))
+    gone = (replace(reply, dirty=True),) if reply and reply.life is not Life.LIVE else ()
+    return Settlement(landed.intent.id, receipt, links=(link,), facts=(replace(message, dirty=True), *gone))
 
 
 def _rules(mapping: Compiled, kind: Kind, crm: Ref | None) -> Sequence[FieldRule]:

@@ -137,6 +137,10 @@ def plan_conversation(draft: Draft, conversation: Fact, *, wanted: bool = False)
     if link and crm and crm.life is not Life.LIVE:
         draft.ended.append((link.id, f"{crm.life} in the CRM"))
         return False
+    if link and conversation.life is not Life.LIVE:
+        # Two actors: an agent deletes the conversation, and a CRM user closes its record. The record keeps its history as it was
+        # seen last; what is changed in it has nowhere to go, and a write that is refused each time is planned without end.
+        return True
     if place_person(draft, conversation.parent).waits:
         draft.wait(conversation.ref)
         return True

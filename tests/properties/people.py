@@ -144,6 +144,27 @@ class People:
             self._note(person, "Labels", tags)
             self.worlds.platform.person_edits(person, {"tags": tags})
 
+    def conversation_is_deleted(self, n: int) -> None:
+        """With its messages, as platforms do it."""
+        if conversation := self.some(Side.PLATFORM, "conversation", n):
+            self._takes_along(conversation, "message")
+
+    def person_is_deleted(self, n: int) -> None:
+        """With her conversations. What the networks call her is no record of hers."""
+        if person := self.some(Side.PLATFORM, "person", n):
+            for conversation in self._below(person, "conversation"):
+                self._takes_along(conversation, "message")
+            self.worlds.platform.delete(person)
+
+    def _takes_along(self, ref: Ref, object_: str) -> None:
+        for below in self._below(ref, object_):
+            self.worlds.platform.delete(below)
+        self.worlds.platform.delete(ref)
+
+    def _below(self, ref: Ref, object_: str) -> list[Ref]:
+        live = self.worlds.live(Side.PLATFORM, object_)
+        return [one for one in sorted(live) if self.worlds.platform.records[one].latest.parent == ref]
+
     # ---- people in the CRM
 
     def contact_is_added(self, email: str | None, phone: str | None) -> None:
@@ -300,6 +321,8 @@ DEEDS: dict[str, dict[str, Sequence[Any]]] = {
     "agent_sorts_a_conversation": {"n": N, "status": STATUSES, "tags": TAGS},
     "agent_edits_a_person": {"n": N, "field": sorted(FIELDS), "m": N, "late": LATENESS},
     "agent_labels_a_person": {"n": N, "tags": TAGS},
+    "conversation_is_deleted": {"n": N},
+    "person_is_deleted": {"n": N},
     "contact_is_added": {"email": [*EMAILS, "ANN@x.example", None], "phone": [*PHONES, "0612345678", None]},
     "contact_is_edited": {"n": N, "field": sorted(FIELDS), "m": N, "late": LATENESS},
     "contact_is_labelled": {"n": N, "tags": TAGS},

@@ -159,8 +159,10 @@ def every_reply_left_or_was_told_not_to(worlds: Worlds, told: Told) -> None:
 def may_fail(worlds: Worlds, told: Told, reply: Record) -> bool:
     fields = reply.latest.fields
     thread = worlds.crm.records[Ref(reply.ref.system, "Thread", fields["Thread"])]
+    conversation = Ref("platform", "conversation", str(thread.history[0].fields["Key"]).partition(":")[2])
     return (
         not str(fields.get("Body") or "").strip()
+        or worlds.platform.records[conversation].latest.life is not Life.LIVE
         or reply.ref in told.given_up
         or thread.latest.life is not Life.LIVE
         or worlds.restored

@@ -87,7 +87,7 @@ def at_most_one_active_link_per_ref(worlds: Worlds) -> None:
         crm = worlds.crm.records[link.crm].latest
         platform = worlds.platform.records[link.platform].latest
         assert crm.life is Life.LIVE, f"{link} is active, but the CRM record is {crm.life}"
-        if link.kind is not Kind.MESSAGE and link.kind is not Kind.REPLY:
+        if link.kind in (Kind.PERSON, Kind.IDENTITY):
             assert platform.life is Life.LIVE, f"{link} is active, but the platform record is {platform.life}"
 
 
@@ -137,7 +137,7 @@ def both_sides_agree_or_a_person_is_asked(worlds: Worlds) -> None:
         links = [link for link in worlds.links(kind) if link.active]
         personas = Counter(link.crm for link in links)
         for link in links:
-            if link.platform in refused:
+            if link.platform in refused or worlds.platform.records[link.platform].latest.life is not Life.LIVE:
                 continue
             for rule in worlds.mapping.kind(kind).fields:  # type: ignore[union-attr]
                 if rule.direction is not Direction.BOTH or (link.platform, rule.name) in asked | settled:

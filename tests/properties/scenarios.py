@@ -76,6 +76,8 @@ def deletes_on_each_side(worlds: Worlds) -> None:
     worlds.platform.delete(messages[2])
     worlds.crm.delete(sorted(worlds.live(Side.CRM, "Task"))[-1])
     worlds.crm.delete(sorted(worlds.live(Side.CRM, "Contact"))[0])
+    worlds.platform.delete(sorted(worlds.live(Side.PLATFORM, "conversation"))[1])
+    worlds.crm.person_edits(sorted(worlds.live(Side.CRM, "Thread"))[1], {"Status": "resolved"})
 
 
 def a_reply_in_doubt(worlds: Worlds) -> None:

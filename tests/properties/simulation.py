@@ -39,6 +39,9 @@ EPISODE = 800
 """Steps of one world: long enough for a history, short enough that its lists stay small."""
 SKEWS = [timedelta(0), timedelta(0), timedelta(minutes=3), timedelta(minutes=-3)]
 
+SELDOM = ("contact_is_deleted", "contacts_are_merged", "conversation_is_deleted", "person_is_deleted")
+"""So that a world is not emptied as fast as it fills."""
+
 UNGUARDED = GUARDS
 GUARDED = ("double_replies",)
 """What is allowed for good. People of these worlds say the same thing often, and their replies are to keep their order."""
@@ -177,7 +180,7 @@ class Simulation:
         if self._busy and name == "hold_is_settled":
             return
         drawn = {key: self.rng.choice(values) for key, values in DEEDS[name].items()} | given
-        if name in ("contact_is_deleted", "contacts_are_merged") and self.rng.random() < 0.6:
+        if name in SELDOM and self.rng.random() < 0.6:
             return
         self._note(f"{name} {drawn}")
         if self.clock() == self._last:

@@ -44,6 +44,14 @@ def customer(worlds: Worlds, number: int, **fields: object) -> tuple[Ref, Ref]:
     return person, conversation
 
 
+def asked(worlds: Worlds, text: str) -> Ref:
+    """A reply that is written in the CRM for a customer of hers."""
+    customer(worlds, 1)
+    worlds.quiet()
+    (thread,) = worlds.live(Side.CRM, "Thread")
+    return worlds.crm.add("Outbound", {"Thread": thread.id, "Body": text, "Status": "Queued"})
+
+
 def one_contact_of(worlds: Worlds, *persons: Ref) -> Ref:
     """What people do about doubles: they merge the contacts."""
     contacts = {link.platform: link.crm for link in worlds.links(Kind.PERSON)}
@@ -194,10 +202,7 @@ def test_a_restored_store_sends_nothing_twice_that_was_withdrawn_and_asked_for_a
 
 
 def test_a_reply_that_was_emptied_while_it_waited_does_not_leave(worlds: Worlds) -> None:
-    customer(worlds, 1)
-    worlds.quiet()
-    (thread,) = worlds.live(Side.CRM, "Thread")
-    reply = worlds.crm.add("Outbound", {"Thread": thread.id, "Body": "it is on its way", "Status": "Queued"})
+    reply = asked(worlds, "it is on its way")
     worlds.platform.fail("send", *[Fault.UNREACHABLE] * 99)
     worlds.engine.sync()
     worlds.platform._faults.clear()
@@ -224,10 +229,7 @@ class Slow:
 
 
 def test_a_reply_that_was_given_up_after_a_minute_and_stored_all_the_same_leaves_once(worlds: Worlds) -> None:
-    customer(worlds, 1)
-    worlds.quiet()
-    (thread,) = worlds.live(Side.CRM, "Thread")
-    worlds.crm.add("Outbound", {"Thread": thread.id, "Body": "it is on its way", "Status": "Queued"})
+    asked(worlds, "it is on its way")
     worlds.platform.commits_late_by = LATE
     worlds.platform.fail("send", Fault.LOST_ANSWER)
     worlds.wired = lambda adapter: Slow(adapter, worlds.clock)
@@ -238,11 +240,21 @@ def test_a_reply_that_was_given_up_after_a_minute_and_stored_all_the_same_leaves
     assert [one.text for one in worlds.platform.network_receives] == ["it is on its way"]
 
 
-def test_a_reply_that_the_platform_could_not_take_for_a_day_is_asked_about(worlds: Worlds) -> None:
-    customer(worlds, 1)
+def test_a_reply_whose_record_is_deleted_while_it_is_in_doubt_is_linked_with_nothing(worlds: Worlds) -> None:
+    reply = asked(worlds, "it is on its way")
+    worlds.platform.commits_late_by = LATE
+    worlds.platform.fail("send", Fault.LOST_ANSWER)
+    one_turn(worlds)
+    worlds.crm.delete(reply)
+    one_turn(worlds)
     worlds.quiet()
-    (thread,) = worlds.live(Side.CRM, "Thread")
-    worlds.crm.add("Outbound", {"Thread": thread.id, "Body": "are you still there?", "Status": "Queued"})
+    check(worlds)
+    assert [one.text for one in worlds.platform.network_receives] == ["it is on its way"]
+    assert worlds.links(Kind.REPLY) == []
+
+
+def test_a_reply_that_the_platform_could_not_take_for_a_day_is_asked_about(worlds: Worlds) -> None:
+    asked(worlds, "are you still there?")
     worlds.platform.fail("send", *[Fault.UNREACHABLE] * 99)
     worlds.engine.sync()
     worlds.platform._faults.clear()
@@ -271,10 +283,7 @@ def test_a_doubtful_reply_that_a_person_wants_sent_again_leaves_however_long_she
     store: Store, clock: Clock
 ) -> None:
     worlds = Worlds(store, f"found{next(RUNS)}", clock, marks_sends=False)
-    customer(worlds, 1)
-    worlds.quiet()
-    (thread,) = worlds.live(Side.CRM, "Thread")
-    worlds.crm.add("Outbound", {"Thread": thread.id, "Body": "it is on its way", "Status": "Queued"})
+    asked(worlds, "it is on its way")
     worlds.platform.fail("send", Fault.LOST_REQUEST)
     worlds.engine.sync()
     worlds.quiet()

@@ -341,6 +341,13 @@ def test_a_task_deleted_in_the_crm_ends_its_link_and_the_message_is_erased(linke
     assert entries.states[MESSAGE][0] is State.ERASED
 
 
+def test_a_conversation_deleted_on_the_platform_is_written_to_no_more_and_keeps_its_record(linked):
+    linked.edit(TALK, life=Life.GONE)
+    linked.edit(THREAD, Status="resolved")
+    entries = linked.plan(TALK, THREAD)
+    assert (entries.intents, entries.ended) == ([], [])
+
+
 @pytest.mark.parametrize(
     ("life", "into", "ended", "moved"),
     [(Life.GONE, None, [1], []), (Life.MERGED, Ref("crm", "Contact", "c2"), [], [1])],
