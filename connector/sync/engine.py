@@ -225,10 +225,12 @@ class Engine:
         return self._with_waiting(facts, known)
 
     def _with_waiting(self, facts: Sequence[Fact], known: Mapping[Ref, Fact]) -> list[Fact]:
-        """Together with the messages that are held because their person was not to be found, where she is now.
+        """Together with the messages that are held because of a person who was not to be found and is there now, or who is not
+        the one their conversation belongs to any more.
 
         Two actors: a webhook shows a message before the platform shows the person who wrote it; we ask for her and find nobody.
-        Her messages are news again in the transaction that brings her.
+        Her messages are news again in the transaction that brings her. And: people are asked who somebody is, and an agent merges
+        her into a person whom the CRM knows; nobody would ever answer for the one who is no more.
         """
         back = [
             not_found(one.ref)
@@ -238,7 +240,13 @@ class Engine:
             and one.ref in known
             and known[one.ref].life is not Life.LIVE
         ]
-        held = self.ledger.facts(self.ledger.held_because(back)) if back else {}
+        moved = [
+            one.ref
+            for one in facts
+            if one.kind is Kind.CONVERSATION and one.ref in known and known[one.ref].parent not in (None, one.parent)
+        ]
+        waiting = [*self.ledger.held_because(back), *self.ledger.children(moved, Kind.MESSAGE, [State.HELD])]
+        held = self.ledger.facts(waiting) if waiting else {}
         folded = {one.ref: one for one in facts}
         again = {ref: replace(folded.get(ref, one), dirty=True) for ref, one in held.items()}
         return list((folded | again).values())

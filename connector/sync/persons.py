@@ -31,7 +31,10 @@ def plan_person(draft: Draft, fact: Fact) -> None:
     """Merge a linked person. A person without a link is planned when a message needs it."""
     link = draft.view.link(Kind.PERSON, fact.ref)
     if link is None:
-        if draft.view.hold(HoldType.IDENTITY, fact.ref) or binding(draft.view, fact.ref):
+        hold = draft.view.hold(HoldType.IDENTITY, fact.ref)
+        if fact.life is not Life.LIVE:
+            draft.close(hold, f"{fact.life} on the platform")
+        elif hold or binding(draft.view, fact.ref):
             place_person(draft, fact.ref)
         return
     if not draft.first_visit(Kind.PERSON, fact.ref):

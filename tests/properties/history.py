@@ -177,7 +177,8 @@ def _was_typed(rule: FieldRule, pair: dict[Side, list[Record]]) -> None:
 
 
 def _was_counted(worlds: Worlds, conversation: Ref, rule: FieldRule, threads: list[Record]) -> None:
-    """Of a message that vanished nobody can tell any more whether it was private; at rest such a one is not counted."""
+    """Of a message that vanished nobody can tell any more whether it was private; at rest such a one is not counted, unless the
+    conversation went with it: then its record stays as it was."""
     messages = [one for one in worlds.platform.records.values() if one.latest.parent == conversation]
     public = [one for one in messages if not one.latest.fields.get("private")]
     vanished = [one for one in messages if one.latest.life is not Life.LIVE]
@@ -187,7 +188,7 @@ def _was_counted(worlds: Worlds, conversation: Ref, rule: FieldRule, threads: li
             if version.by == US and value is not None:
                 there = sum(at <= version.changed_at for at in sent)
                 assert 1 <= int(str(value)) <= there, f"{thread.ref}.{rule.crm} is {value}, there were {there}"
-        if thread.latest.life is Life.LIVE:
+        if thread.latest.life is Life.LIVE and worlds.platform.records[conversation].latest.life is Life.LIVE:
             count = int(str(thread.latest.fields[rule.crm]))
             assert count <= len(public), f"{thread.ref}.{rule.crm} is {count} in the end, there were {len(public)}"
 

@@ -156,6 +156,13 @@ class People:
                 self._takes_along(conversation, "message")
             self.worlds.platform.delete(person)
 
+    def persons_are_merged(self, n: int, m: int) -> None:
+        loser, winner = self.some(Side.PLATFORM, "person", n), self.some(Side.PLATFORM, "person", m)
+        if loser and winner and loser != winner:
+            keys = {key for one in (loser, winner) for key in self.worlds.fields(one)["identity_keys"]}
+            self.worlds.platform.merge(loser, winner)
+            self.worlds.platform.person_edits(winner, {"identity_keys": sorted(keys)})
+
     def _takes_along(self, ref: Ref, object_: str) -> None:
         for below in self._below(ref, object_):
             self.worlds.platform.delete(below)
@@ -323,6 +330,7 @@ DEEDS: dict[str, dict[str, Sequence[Any]]] = {
     "agent_labels_a_person": {"n": N, "tags": TAGS},
     "conversation_is_deleted": {"n": N},
     "person_is_deleted": {"n": N},
+    "persons_are_merged": {"n": N, "m": N},
     "contact_is_added": {"email": [*EMAILS, "ANN@x.example", None], "phone": [*PHONES, "0612345678", None]},
     "contact_is_edited": {"n": N, "field": sorted(FIELDS), "m": N, "late": LATENESS},
     "contact_is_labelled": {"n": N, "tags": TAGS},

@@ -82,7 +82,7 @@ def may_be_absent(worlds: Worlds, told: Told, message: Record, made: list[Record
         is_deleted(message)
         or not told.wants(sent_at(message))
         or any(message.history[0].changed_at <= told.given_up[ref] for ref in (message.ref, conversation, person) if ref in told.given_up)
-        or told.identities.get(person) == "never"
+        or any(told.identities.get(one) == "never" for one in once_of(worlds, conversation))
         or is_asked_for_a_reason(worlds, person)
     )  # fmt: skip
 
@@ -93,6 +93,11 @@ def above(worlds: Worlds, message: Record) -> tuple[Ref, Ref]:
     person = worlds.platform.records[conversation].latest.parent
     assert person
     return conversation, person
+
+
+def once_of(worlds: Worlds, conversation: Ref) -> set[Ref]:
+    """The persons it ever belonged to: what was not to come in does not come in because she was merged into another."""
+    return {one.parent for one in worlds.platform.records[conversation].history if one.parent}
 
 
 def is_asked_for_a_reason(worlds: Worlds, person: Ref) -> bool:
