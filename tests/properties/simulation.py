@@ -39,7 +39,13 @@ EPISODE = 800
 """Steps of one world: long enough for a history, short enough that its lists stay small."""
 SKEWS = [timedelta(0), timedelta(0), timedelta(minutes=3), timedelta(minutes=-3)]
 
-SELDOM = ("contact_is_deleted", "contacts_are_merged", "conversation_is_deleted", "person_is_deleted", "persons_are_merged")
+SELDOM = (
+    "contact_is_deleted",
+    "contacts_are_merged",
+    "conversation_is_deleted",
+    "person_is_deleted",
+    "persons_are_merged",
+)
 """So that a world is not emptied as fast as it fills."""
 
 UNGUARDED = GUARDS
