@@ -167,6 +167,19 @@ def test_a_contact_deleted_on_the_platform_is_unlinked_and_its_history_stays_in_
     assert (link.active, link.ended) == (False, "gone on the platform")
 
 
+def test_what_is_changed_in_the_record_of_a_conversation_that_is_deleted_goes_nowhere(desk: Any) -> None:
+    thread = desk.customer("Noa Quint", desk.phone(), "hello")
+    desk.sync()
+    desk.as_administrator("DELETE", f"contacts/{desk.person_of(thread)}")
+    desk.sync()
+    row = desk.record("Social_Conversation__c", SMM_Conversation_Key__c=f"shop:{thread}")
+    desk.crm("PATCH", f"sobjects/Social_Conversation__c/{row['Id']}", Status__c="resolved")
+    report = desk.sync()
+    assert (report.planned, report.trouble) == (0, [])
+    assert desk.problems() == {}
+    assert desk.ledger.open_holds() == []
+
+
 def test_a_contact_deleted_before_the_first_look_makes_nothing(desk: Any) -> None:
     thread = desk.customer("Noa Quint", desk.phone(), "too late")
     desk.as_administrator("DELETE", f"contacts/{desk.person_of(thread)}")
