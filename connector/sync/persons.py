@@ -1,6 +1,7 @@
 """Planning persons and their network identities: who gets linked, created, held or skipped, and what is merged. Pure."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from connector.mapping.filters import passes
 from connector.mapping.lenses import is_blank
@@ -42,6 +43,7 @@ def plan_person(draft: Draft, fact: Fact) -> None:
     # Before the busy check: a refused write can be held for days, and a deletion or merge in the CRM must not wait for it.
     if fact.life is not Life.LIVE:
         draft.ended.append((link.id, f"{fact.life} on the platform"))
+        _free_values(draft, link)
         return
     crm = draft.view.facts.get(link.crm)
     if crm and crm.life is Life.MERGED and crm.merged_into:
@@ -54,6 +56,25 @@ def plan_person(draft: Draft, fact: Fact) -> None:
         return
     _merge(draft, fact, crm, link=link)
     plan_identities(draft, fact)
+
+
+def _free_values(draft: Draft, ended: Link) -> None:
+    """What the platform allows once is decided anew for the other persons who are the same contact.
+
+    Two actors: a customer's WhatsApp person brings a new number to her contact, and her Instagram person keeps the old one, for
+    the platform allows a number once; then an agent merges the first into the second. The number is free, and nobody would give
+    it to the one who is left.
+    """
+    once = {rule.name for rule in draft.mapping.persons.fields if rule.platform in draft.view.unique}
+    for link in draft.view.links_on(ended.crm):
+        shown, fact = draft.view.snapshot(link, Side.CRM), draft.view.facts.get(link.platform)
+        if link.id == ended.id or shown is None or fact is None or fact.life is not Life.LIVE:
+            continue
+        if not draft.first_visit(Kind.PERSON, link.platform):
+            continue
+        kept = {name: value for name, value in shown.fields.items() if name not in once}
+        draft.snapshots.append(replace(shown, fields=kept, unread=tuple(name for name in shown.unread if name in kept)))
+        draft.redo.append(link.platform)
 
 
 def follow(draft: Draft, link: Link, winner: Ref) -> None:

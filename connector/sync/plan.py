@@ -18,7 +18,8 @@ from connector.sync.view import View
 def make_plan(view: View, work: Sequence[Fact], mapping: Compiled, connection: str) -> Entries:
     """What should happen because of `work`, a batch of dirty facts, given the rows around it."""
     draft = Draft(view, mapping, connection)
-    ordered = sorted(work, key=lambda fact: fact.kind.rank)
+    # Who is gone comes first: what only she could show is free then for the others who are the same contact.
+    ordered = sorted(work, key=lambda fact: (fact.kind.rank, fact.life is Life.LIVE))
     for fact in ordered:
         if fact.side is Side.PLATFORM and fact.kind is Kind.PERSON:
             plan_person(draft, fact)

@@ -13,6 +13,7 @@ from connector.model import Fact, Fields, HoldType, IntentState, Kind, Life, Lin
 from connector.service import backfilling
 from connector.sync import audit
 from connector.sync.loading import load_history
+from connector.sync.pairs import UNIQUE
 
 
 def check(worlds: Worlds) -> None:
@@ -151,7 +152,20 @@ def taken(worlds: Worlds, rule: FieldRule, link: Link) -> bool:
     """Whether the platform, which allows the value once, shows it on somebody else."""
     _, crm = shown(worlds, rule, link)
     others = worlds.live(Side.PLATFORM, "person")
-    return any(same(rule, fields.get(rule.platform), crm) for ref, fields in others.items() if ref != link.platform)
+    here = any(same(rule, fields.get(rule.platform), crm) for ref, fields in others.items() if ref != link.platform)
+    return here or was_taken(worlds, rule, link)
+
+
+def was_taken(worlds: Worlds, rule: FieldRule, link: Link) -> bool:
+    """Whether the last decision tells that the value stayed with somebody who is another contact. That it is free by now is told
+    by nobody; an audit lists the pair. Of one who was the same contact it has to come back."""
+    lately = [
+        one.row.decision for one in worlds.ledger.decisions_for(link.platform) if one.row.decision.field == rule.name
+    ]
+    if not lately or lately[-1].rule != UNIQUE:
+        return False
+    mates = {one.platform for one in worlds.ledger.links_of([link.crm])}
+    return Ref.parse(lately[-1].reason.rpartition(" ")[2]) not in mates
 
 
 def agree(worlds: Worlds, rule: FieldRule, link: Link) -> bool:
