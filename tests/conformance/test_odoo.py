@@ -15,7 +15,6 @@ from suite_world import Names, World, unique
 
 from connector.adapters.base import Lookup, ObjectRead
 from connector.adapters.odoo import Odoo
-from connector.adapters.odoo.transport import Name
 from connector.model import Kind, Ref
 
 READS = {
@@ -33,15 +32,15 @@ class OdooWorld(World):
     names = Names("res.partner", "name", "email", "phone", "external_id")
     deletes_in_pull = True
 
-    def __init__(self, server: Server, transport: Name | None) -> None:
+    def __init__(self, server: Server) -> None:
         self.server = server
         self.proxy = Faulty(server.url)
         self.secret = server.bot_key
-        self.adapter = self._adapter(self.proxy.url, server.bot_key, transport)
-        self.stranger = self._adapter(server.url, "0" * 40, transport)
+        self.adapter = self._adapter(self.proxy.url, server.bot_key)
+        self.stranger = self._adapter(server.url, "0" * 40)
         self.human: Person = server.admin()
 
-    def _adapter(self, url: str, key: str, transport: Name | None) -> Odoo:
+    def _adapter(self, url: str, key: str) -> Odoo:
         return Odoo(
             url,
             self.server.database,
@@ -50,7 +49,6 @@ class OdooWorld(World):
             READS,
             clock=lambda: datetime.now(UTC),
             sleep=lambda _seconds: None,
-            transport=transport,
         )
 
     def close(self) -> None:
@@ -119,24 +117,20 @@ class OdooWorld(World):
 
 
 class TestOdooJson2(Conformance):
-    transport: Name = "json2"
+    """The newest version, through the transport that the adapter chooses for it."""
 
     @pytest.fixture
     def world(self, odoo: Server) -> Iterator[World]:
-        world = OdooWorld(odoo, self.transport)
+        world = OdooWorld(odoo)
         yield world
         world.close()
 
 
-class TestOdooJsonRpc(TestOdooJson2):
-    transport: Name = "jsonrpc"
-
-
 class TestOdoo14(Conformance):
-    """The oldest version that can be run here; it chooses the transport itself."""
+    """The oldest version that can be run here, through JSON-RPC."""
 
     @pytest.fixture
     def world(self, old_odoo: Server) -> Iterator[World]:
-        world = OdooWorld(old_odoo, None)
+        world = OdooWorld(old_odoo)
         yield world
         world.close()

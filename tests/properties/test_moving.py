@@ -8,7 +8,7 @@ from memory_world import Worlds
 from promises import check
 from simulation import Simulation
 
-SEED, STEPS = 3, 300
+SEED, STEPS = 9, 300
 
 
 def test_the_connector_goes_on_from_a_copy_as_if_nothing_had_happened(
