@@ -23,6 +23,8 @@ HOUR = 3600
 TURNS = 3
 """Reads of Salesforce after which each object was read."""
 TICKS = 2 * TURNS
+SCRIPTED = 200
+"""Messages and edits of the rival: each one costs it as much as the one before."""
 PLATFORM, CRM, SELDOM = "conversations", "changes", "recheck"
 """The streams: the first two are due every minute, the third four times an hour."""
 
@@ -49,8 +51,8 @@ def measured(messages: int, people: int) -> list[Measure]:
             here = edits_on_the_platform(town, engine)
             after = spent(town, lambda: turn(engine, PLATFORM, CRM))
         script = Script(town)
-        beside = min(messages, people)
-        rival_messages, rival_edits = script.messages(beside), script.edits(people)
+        beside = min(messages, people, SCRIPTED)
+        rival_messages, rival_edits = script.messages(beside), script.edits(beside)
     return [
         Measure("Salesforce, new messages", "calls per 1,000", per_thousand(written.crm, messages), goal=MESSAGES_GOAL),
         Measure("Salesforce, edits in the CRM", "calls per 1,000", per_thousand(there.crm, people), goal=EDITS_GOAL),
@@ -73,7 +75,7 @@ def measured(messages: int, people: int) -> list[Measure]:
             "calls per 1,000",
             per_thousand(here.crm, people),
             "contact and update of each edit",
-            per_thousand(rival_edits, people),
+            per_thousand(rival_edits, beside),
         ),
         Measure("Chatwoot, new messages", "calls per 1,000", per_thousand(written.platform, messages)),
         Measure("Chatwoot, edits in the CRM", "calls per 1,000", per_thousand(there.platform, people)),

@@ -13,7 +13,7 @@ from switched import Story, Switched, is_read, is_send, is_write, opened
 
 TIME_OUT = 0.25
 """Seconds that the connector waits for an answer, where a test needs it to run out of patience."""
-ENOUGH = 12
+ENOUGH = 8
 """Calls that a bad line has to spoil before it may become well again."""
 REPLIES = int(os.environ.get("CONNECTOR_REPLIES", "60"))
 """500 take a minute and a half."""

@@ -21,7 +21,7 @@ HANDFUL = max(2, round(2 * FUZZ))
 """Effects of a scenario that are tried on PostgreSQL in an ordinary run, which takes the scenarios ON_BOTH there."""
 ON_BOTH = [*SCENARIOS] if FUZZ > 1 else ["first sync", "edits on both sides", "a reply in doubt", "a changed mapping"]
 
-DENSE = {"replies": 10}
+DENSE = {"replies": 7}
 """Scenarios of which more effects are tried, because only one in three of them is a moment of danger."""
 
 

@@ -12,7 +12,7 @@ from simulation import EPISODE, simulate
 
 SHORT = 250
 """Steps of a world that is lived through several times."""
-WORLDS = max(2, round(4 * float(os.environ.get("CONNECTOR_FUZZ", "1"))))
+WORLDS = max(2, round(3 * float(os.environ.get("CONNECTOR_FUZZ", "1"))))
 
 
 @pytest.mark.parametrize("seed", range(1, WORLDS + 1))
