@@ -34,7 +34,8 @@ def plan_person(draft: Draft, fact: Fact) -> None:
     if link is None:
         hold = draft.view.hold(HoldType.IDENTITY, fact.ref)
         if fact.life is not Life.LIVE:
-            draft.close(hold, f"{fact.life} on the platform")
+            if draft.first_visit(Kind.PERSON, fact.ref):
+                draft.close(hold, f"{fact.life} on the platform")
         elif hold or binding(draft.view, fact.ref):
             place_person(draft, fact.ref)
         return

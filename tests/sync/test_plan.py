@@ -341,6 +341,14 @@ def test_a_task_deleted_in_the_crm_ends_its_link_and_the_message_is_erased(linke
     assert entries.states[MESSAGE][0] is State.ERASED
 
 
+def test_the_question_who_a_deleted_person_is_closes_once(rows):
+    person = rows.person()
+    rows.hold(HoldType.IDENTITY, person)
+    rows.edit(person, life=Life.GONE)
+    entries = rows.plan(person, rows.put(Side.PLATFORM, "identity", "instagram:1", parent=person))
+    assert [id_ for id_, *_ in entries.closed_holds] == [1]
+
+
 def test_a_conversation_deleted_on_the_platform_is_written_to_no_more_and_keeps_its_record(linked):
     linked.edit(TALK, life=Life.GONE)
     linked.edit(THREAD, Status="resolved")
