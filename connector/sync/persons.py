@@ -72,6 +72,7 @@ def _free_values(draft: Draft, ended: Link) -> None:
         if link.id == ended.id or shown is None or fact is None or fact.life is not Life.LIVE:
             continue
         if not draft.first_visit(Kind.PERSON, link.platform):
+            # Two who are gone leave one behind: she is decided anew once, and not merged in this plan on what is forgotten here.
             continue
         kept = {name: value for name, value in shown.fields.items() if name not in once}
         draft.snapshots.append(replace(shown, fields=kept, unread=tuple(name for name in shown.unread if name in kept)))

@@ -88,6 +88,7 @@ def test_one_bad_answer_of_each_kind_after_the_other_is_waited_out(desk: Any, si
     assert desk.keys_are_unique()
 
 
+# Of two that are alike (pages and cut answers, limits with and without a time) one; the test above meets them all.
 @pytest.mark.parametrize(("side", "fault"), BROKEN[::2])
 def test_bad_answers_without_end_cut_the_run_short_and_the_next_one_brings_everything(
     desk: Any, side: str, fault: dict[str, Any]

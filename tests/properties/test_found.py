@@ -45,7 +45,7 @@ def customer(worlds: Worlds, number: int, **fields: object) -> tuple[Ref, Ref]:
 
 
 def asked(worlds: Worlds, text: str) -> Ref:
-    """A reply that is written in the CRM for a customer of hers."""
+    """A reply, written in the CRM on the conversation of a new customer."""
     customer(worlds, 1)
     worlds.quiet()
     (thread,) = worlds.live(Side.CRM, "Thread")

@@ -1,4 +1,4 @@
-"""Persons who are merged on the platform, by an agent who sees that they are one."""
+"""Persons who are merged or deleted on the platform, and what hung on them."""
 
 import itertools
 
