@@ -148,6 +148,11 @@ class Plug:
         found += [Ref(platform, kind.value, text) for kind in Kind if kind is not Kind.REPLY]
         return found + [Ref(crm, name, self._crm_id(text)) for name in self.crm_objects]
 
+    def spelled(self, choice: str) -> str:
+        """What a person chose, with a record's id as references hold it."""
+        head, colon, id_ = choice.rpartition(":")
+        return head + colon + self._crm_id(id_)
+
     def _crm_id(self, text: str) -> str:
         """An id as the CRM's references hold it: Salesforce's people know a shorter form of it as well."""
         return id18(text) if self.config.crm.type == Salesforce.system else text
@@ -323,7 +328,7 @@ def held_lease(ledger: Ledger, holder: str) -> Iterator[None]:
             f"Stop it (`connector run`, `connector worker`?), or wait: a process that died is forgotten after {LEASE.seconds} seconds.",
         )
     over = threading.Event()
-    renewing = threading.Thread(target=_renew, args=(ledger, holder, over), name=f"lease {ledger.connection}")
+    renewing = threading.Thread(target=_renew, args=(ledger, over), name=f"lease {ledger.connection}")
     renewing.start()
     try:
         yield
@@ -333,12 +338,12 @@ def held_lease(ledger: Ledger, holder: str) -> Iterator[None]:
         ledger.release()
 
 
-def _renew(ledger: Ledger, holder: str, over: threading.Event) -> None:
+def _renew(ledger: Ledger, over: threading.Event) -> None:
     # A long batch: the engine's thread waits a minute for one answer. Were the lease renewed between batches only, another
     # process would take it over in that minute, and this one's answer could not be stored.
     while not over.wait(LEASE.total_seconds() / 3):
         try:
-            if not ledger.lease(holder, LEASE):
+            if not ledger.renew(LEASE):
                 return
         except StoreError:
             # The next turn tries again; should the lease run out, every write of this ledger says so.

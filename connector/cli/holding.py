@@ -64,7 +64,7 @@ def show(context: typer.Context, id_: Id, as_json: Json = False) -> None:
     rest = [
         (name, _told(value) if isinstance(value, dict) else short(value, 160))
         for name, value in hold.details.items()
-        if name != "candidates" and value
+        if name != "candidates" and (value or hold.type is HoldType.CONFLICT)
     ]
     table("details", ("what", "value"), rest)
     if hold.choice is None:
@@ -98,7 +98,9 @@ def settle(
         raise typer.BadParameter("say why, in a few words", param_hint="--because")
     with given.opened() as connector:
         plug, hold = _find(connector.chosen(given.connection), id_)
-        settled = settle_hold(plug, hold.id, choice, by or getpass.getuser(), because.strip(), _ref(message))
+        settled = settle_hold(
+            plug, hold.id, plug.spelled(choice), by or getpass.getuser(), because.strip(), _ref(message)
+        )
     say(f"Hold {settled.id} is settled: {settled.choice}. The next sync carries it out.")
 
 

@@ -93,8 +93,10 @@ def _show(found: Preview, budget: Budget, limit: int) -> None:
         )
     for refusal in found.refusals:
         say(f"A guard: {refusal}", "red")
-        for example in refusal.examples:
+        for example in refusal.examples[: limit or None]:
             say(f"- {example}")
+        if limit and len(refusal.examples) > limit:
+            say(f"{len(refusal.examples) - limit} more; --limit 0 shows all.")
     if not found.approved:
         say("The mapping has changed; nothing is synced until `connector plan --approve`.", "yellow")
 

@@ -24,7 +24,7 @@ from connector.cli.shared import (
     say,
     table,
 )
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, Refusal
 from connector.model import OPEN_INTENTS, IntentState, State
 from connector.service.spending import Spending
 from connector.service.stopping import Stopped, stop_signals, stoppable
@@ -77,14 +77,19 @@ def sync(
             outcome.report = _run(plug, allow or [], stop)
         except LeaseTaken as error:
             if allow:
-                plug.ledger.remember(ALLOWED_ONCE, allow)
-                taken_up = f"It takes up {', '.join(allow)} in its next round."
+                plug.ledger.remember(ALLOWED_ONCE, sorted({*allow, *(plug.ledger.recall(ALLOWED_ONCE) or ())}))
+                taken_up = (
+                    f"The next run is allowed {', '.join(allow)}: the connector's, if one is running, or else yours."
+                )
                 complain(ConnectorError(f"Another process works on {plug.name}.", taken_up))
             else:
                 outcome.error = error
         except ConnectorError as error:
             if given.debug:
                 raise
+            if isinstance(error, Refusal):
+                # A job runs this at night, and who looks at `status` in the morning shall see it.
+                plug.ledger.problem(RUNNING, error.code, error.message, error.way_out)
             outcome.error = error
         told = _judged(outcome)
         if not as_json:

@@ -34,7 +34,7 @@ from connector.sync.engine import Progress
 from connector.sync.guards import HANDFUL, UNLINK_SHARE
 from connector.sync.history import was_sent_in
 from connector.sync.loading import load_history
-from connector.sync.persons import unwanted
+from connector.sync.persons import PARTED, unwanted
 from connector.sync.view import View
 
 KEYED = (Kind.MESSAGE, Kind.CONVERSATION, Kind.IDENTITY)
@@ -217,7 +217,9 @@ class Auditor:
             for page in crm.pull(stream.name, Window()):
                 ids = {one.ref: id_ for one in page.observed if (id_ := self._id_of(one, rules))}
                 mine = [one for one in page.observed if one.ref in ids]
-                linked = {link.crm for link in ledger.links_of(ids, active=True)}
+                links = ledger.links_of(ids)
+                # A contact stays in the CRM when her person is merged away or deleted on the platform: she was linked rightly.
+                linked = {link.crm for link in links if link.active or link.ended in PARTED.values()}
                 owners = self._owners([one for one in mine if one.ref not in linked], ids, rules)
                 out = self._kept_out(owners)
                 self._add(found, len(mine), audit.strays(mine, linked, busy, fields, owners, out))

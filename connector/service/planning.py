@@ -89,7 +89,7 @@ def preview(engine: Engine, store: Store, now: datetime) -> Preview:
     seen = set[str]()
     for _, entries in engine.batches():
         _add(found, entries, engine, seen)
-    found.refusals += engine.withheld.refusals()
+    found.refusals += engine.withheld.refusals(in_full=True)
     for side, adapter in real.items():
         learned[side].start += adapter.usage().kept - kept[side]
     found.used = {side: adapter.usage().calls for side, adapter in real.items()}
@@ -134,7 +134,9 @@ def _add(found: Preview, entries: Entries, engine: Engine, seen: set[str]) -> No
     # Nothing is journaled between two batches, so a person whom both need is planned by both, under the same key.
     new = [action for action in entries.intents if action.unique not in seen]
     seen.update(action.unique for action in new)
-    known = engine.ledger.facts({action.target for action in new if action.target})
+    # A record that is linked now for the first time is not in the store yet: it stands among what the plan would store.
+    known = {fact.ref: fact for fact in entries.facts}
+    known |= engine.ledger.facts({action.target for action in new if action.target})
     for action in new:
         shown = known[action.target].fields if action.target in known else {}
         found.writes.append(

@@ -1,13 +1,15 @@
 """Carrying out what a person decided about a hold. Store only: the engine does the rest in its next round."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from connector.app import Plug
 from connector.errors import ConnectorError
-from connector.model import OPEN_INTENTS, Fact, Hold, HoldType, Intent, Kind, Receipt, Ref, State
+from connector.model import OPEN_INTENTS, Fact, Hold, HoldType, Intent, Kind, Receipt, Ref, Side, Snapshot, State
 from connector.store.entries import Settlement
 from connector.store.store import Ledger
 from connector.sync.holds import Around, decide, read_choice, sent_as
+from connector.sync.replies import DROP
 from connector.sync.settling import Landed, settlement
 
 UNSYNCED = (State.HELD, State.OPEN, State.FILTERED)
@@ -26,11 +28,24 @@ def settle(plug: Plug, id: int, choice: str, by: str, why: str, message: Ref | N
     chosen = read_choice(hold, choice, *_nameable(plug, hold))
     around = _around(plug, hold)
     entries = decide(hold, chosen, by, why, around, plug.mapping)
+    if hold.type is HoldType.REFUSED and chosen == DROP and around.intent:
+        entries = replace(entries, snapshots=_known(ledger, around.intent))
     if chosen == "sent" and around.intent and around.intent.state in OPEN_INTENTS:
-        ledger.settle([_sent(plug, around.intent, message)], entries)
+        sent = _sent(plug, around.intent, message)
+        ledger.settle([sent], replace(entries, redo=[*entries.redo, *(fact.ref for fact in sent.facts)]))
     else:
         ledger.journal(entries)
     return ledger.hold(id)
+
+
+def _known(ledger: Ledger, given_up: Intent) -> list[Snapshot]:
+    """The source's values that were not written are no news any more: the same question would be asked with the next change of
+    anything else in the record."""
+    action = given_up.action
+    source = Side.PLATFORM if action.side is Side.CRM else Side.CRM
+    links = ledger.links_of([action.subject], kinds=[action.kind], active=True) if action.target else []
+    shown = [sides[source] for sides in ledger.snapshots(link.id for link in links).values() if source in sides]
+    return [replace(one, fields={**one.fields, **action.after.get(source, {})}) for one in shown]
 
 
 def _nameable(plug: Plug, hold: Hold) -> tuple[str, Sequence[str]]:

@@ -16,7 +16,7 @@ from connector.errors import ConnectorError, RemoteError, SoftStop
 from connector.model import Ref, Side
 from connector.service.backfilling import Spare
 from connector.service.spending import Spending
-from connector.service.stopping import stoppable
+from connector.service.stopping import Stopped, stoppable
 from connector.store.announcing import PATIENCE
 from connector.store.entries import Trouble
 from connector.sync.engine import Engine
@@ -144,7 +144,8 @@ class Turns:
             note(self.plug, lambda: self.plug.ledger.told_to_wait(side, until))
 
     def _nap(self, seconds: float) -> None:
-        self._stop.wait(seconds)
+        if self._stop.wait(seconds):
+            raise Stopped
 
     def _hear(self, refs: Collection[Ref]) -> None:
         """Webhooks named these. They are remembered for a while: where a record cannot be looked at now, a later read brings

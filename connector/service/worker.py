@@ -1,6 +1,6 @@
-"""One connection of the daemon: a thread that takes its turns, and the queue of what is due.
+"""One connection of the daemon: a thread that takes its turns, and what is due.
 
-Due streams come in from the schedule, hinted refs from webhooks; the thread takes all of them and does a turn.
+Due streams come in from the schedule; what webhooks name stands in the store until a turn has looked at it.
 """
 
 import threading
@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 import structlog
+from starlette.concurrency import run_in_threadpool
 
 from connector.app import LeaseTaken, Plug, held_lease, now
 from connector.model import Hint, Ref, Side
 from connector.service.stopping import Stopped
 from connector.service.turns import RETRY, Turns, Work, failed
-from connector.store.turning import HINTS
 
 SHORT = timedelta(milliseconds=500)
 """At least so long between two turns that nobody asked for."""
@@ -29,7 +29,9 @@ class Worker:
         self.turns = Turns(plug, stop)
         self._stop = stop
         self._holder = holder
-        self._due = Work()
+        self._mouth = plug.store.at(plug.name)
+        self._due: set[tuple[Side, str]] = set()
+        self._named = True
         self._started = now()
         self._wake = threading.Condition()
         self.thread = threading.Thread(target=self._run, name=f"connection {plug.name}")
@@ -46,7 +48,7 @@ class Worker:
     def read(self, side: Side, stream: str) -> None:
         """The schedule says: read this stream."""
         with self._wake:
-            self._due.streams.add((side, stream))
+            self._due.add((side, stream))
             self._wake.notify()
 
     def hints(self, headers: Mapping[str, str], body: bytes) -> list[Hint]:
@@ -55,12 +57,12 @@ class Worker:
 
     async def look_at(self, refs: Sequence[Ref]) -> bool:
         """A webhook says: look at these. False when too many are waiting already."""
-        with self._wake:
-            if len(self._due.refs) + len(refs) > HINTS:
-                return False
-            self._due.refs.update(dict.fromkeys(refs))
-            self._wake.notify()
-            return True
+        taken = await run_in_threadpool(self._mouth.hint, refs)
+        if taken:
+            with self._wake:
+                self._named = True
+                self._wake.notify()
+        return taken
 
     def wake(self) -> None:
         with self._wake:
@@ -93,19 +95,37 @@ class Worker:
         self.turns.engine()
         self.plug.ledger.listen(self._started if self.plug.config.platform.webhook_secret else None)
         while not self._stop.is_set():
-            due = self._take()
+            streams = self._take()
             if self._stop.is_set():
                 return
-            if self.turns.turn(due) is None:
+            named = self.plug.ledger.hints()
+            if self._turn(Work(streams, dict.fromkeys(named))):
+                self.plug.ledger.looked_at(named)
+            else:
                 self._stop.wait(RETRY.total_seconds())
 
-    def _take(self) -> Work:
+    def _turn(self, work: Work) -> bool:
+        """Whether it was taken; if not, the streams are still due.
+
+        Two actors: the CRM's calls of the day are spent, and a customer edits an old message. Only its webhook tells of that; were
+        it forgotten because nothing could be read now, nobody would ever look.
+        """
+        taken = False
+        try:
+            taken = self.turns.turn(work) is not None
+        finally:
+            if not taken:
+                with self._wake:
+                    self._due |= work.streams
+        return taken
+
+    def _take(self) -> set[tuple[Side, str]]:
         """Wait until something is due: a stream, a hint, an intent that waited for its time, or a piece of the past."""
         past = self.turns.spare.is_due()
         with self._wake:
-            if self._due.is_nothing and not past:
+            if not (self._due or self._named or past):
                 self._wake.wait(self._until(self.turns.engine().next_due()))
-            due, self._due = self._due, Work()
+            due, self._due, self._named = self._due, set(), False
         return due
 
     @staticmethod

@@ -61,6 +61,14 @@ CHUNK = 2000
 """Values of one IN list. SQLite takes 32,766 parameters in one statement ("Implementation limits for SQLite"), PostgreSQL
 65,535 (16-bit count in the Bind message); the largest query here repeats the list three times."""
 
+STALLED_SECONDS = 20
+"""A transaction of ours in which nothing happens for so long has lost its process. Less than a lease lasts (30 s), which it may
+hold; between two statements we do no more than make the next one ready."""
+
+ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
+"""A database that is gone without a word is noticed after 25 seconds (libpq, "Parameter Key Words": seconds, and milliseconds for
+the last); the address of the store may say otherwise."""
+
 STATEMENTS = 64
 """Kept ready; there are fewer that many rows are written with."""
 
@@ -78,8 +86,24 @@ def connect(url: str) -> Engine:
     if backend == "sqlite":
         return _sqlite(parsed)
     if backend in ("postgresql", "postgres"):
-        return create_engine(parsed.set(drivername="postgresql+psycopg"), hide_parameters=True, pool_pre_ping=True)
+        return _postgresql(parsed)
     raise StoreError(f"The store cannot be kept in {backend}.", WAY_OUT_URL)
+
+
+def _postgresql(url: URL) -> Engine:
+    alive = {name: value for name, value in ALIVE.items() if name not in url.query}
+    engine = create_engine(
+        url.set(drivername="postgresql+psycopg"), hide_parameters=True, pool_pre_ping=True, connect_args=alive
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: ConnectionPoolEntry) -> None:
+        # Machine A loses its power in a transaction, which holds the row of its lease. PostgreSQL hears of it when TCP does,
+        # after two hours, and machine B waits for that row as long.
+        connection.execute(f"SET idle_in_transaction_session_timeout = '{STALLED_SECONDS}s'")
+        connection.commit()
+
+    return engine
 
 
 def _sqlite(url: URL) -> Engine:
@@ -91,7 +115,13 @@ def _sqlite(url: URL) -> Engine:
             )
         if not path.exists():
             # The file holds customers' messages: nobody but its owner may read it, whatever the umask says.
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            try:
+                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            except OSError as error:
+                raise StoreError(
+                    f"The store {path} cannot be made: {error.strerror}.",
+                    "Let the connector's user write into that folder, or correct the URL.",
+                ) from None
     engine = create_engine(url, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS})
 
     @event.listens_for(engine, "connect")
@@ -154,6 +184,18 @@ def transaction(engine: Engine, *, writes: bool) -> Iterator[Connection]:
         raise StoreError(
             f"The store failed: {_said(error)}", "Nothing was stored. Report it with this message."
         ) from error
+
+
+def time_of(db: Connection, clock: Callable[[], datetime]) -> datetime:
+    """By which times are compared that several processes write: PostgreSQL's own clock, because the machines that share it have
+    clocks of their own. The processes on an SQLite file are on one machine, which has `clock`."""
+    return server_time(db) if db.dialect.name == "postgresql" else clock()
+
+
+def server_time(db: Connection) -> datetime:
+    """What PostgreSQL's clock shows now, in the middle of a transaction as well."""
+    shown: datetime = db.execute(select(func.clock_timestamp())).scalar_one()
+    return shown
 
 
 def _said(error: SQLAlchemyError) -> str:

@@ -26,9 +26,11 @@ CLEAN = (
         facts.c.connection == bindparam("planned_in"),
         facts.c.ref == bindparam("planned_ref"),
         facts.c.version == bindparam("planned_version"),
+        facts.c.asked == bindparam("planned_asked"),
     )
     .values(dirty=False)
 )
+AGAIN = {"dirty": True, "asked": facts.c.asked + 1}
 
 
 class Journaling(Scoped):
@@ -328,12 +330,18 @@ class Journaling(Scoped):
                 ],
             )
 
-    def _clean(self, db: Connection, clean: Mapping[Ref, str]) -> None:
+    def _clean(self, db: Connection, clean: Mapping[Ref, tuple[str, int]]) -> None:
         # The planner read version 1; while it planned, a webhook brought version 2 of the same record. Were the mark
-        # taken off now, nobody would ever look at version 2. So it goes only from the version that was planned.
+        # taken off now, nobody would ever look at version 2. So it goes only from the version that was planned. Or a person
+        # settled its hold meanwhile, which no command waits a plan out for: what she decided would never be carried out.
         planned = [
-            {"planned_in": self.connection, "planned_ref": str(ref), "planned_version": version}
-            for ref, version in clean.items()
+            {
+                "planned_in": self.connection,
+                "planned_ref": str(ref),
+                "planned_version": version,
+                "planned_asked": asked,
+            }
+            for ref, (version, asked) in clean.items()
         ]
         many(db, CLEAN, planned)
 
@@ -343,12 +351,12 @@ class Journaling(Scoped):
         active = select(links.c.platform).where(links.c.connection == self.connection, links.c.active.is_(True))
         out = facts.c.state == State.FILTERED.value
         with self._writing() as db:
-            db.execute(update(facts).where(mine, or_(facts.c.ref.in_(active), out)).values(dirty=True))
+            db.execute(update(facts).where(mine, or_(facts.c.ref.in_(active), out)).values(**AGAIN))
 
     def _redo(self, db: Connection, redo: Iterable[Ref]) -> None:
         for some in listed(db, (str(ref) for ref in redo)):
             db.execute(
-                update(facts).where(facts.c.connection == self.connection, facts.c.ref.in_(some)).values(dirty=True)
+                update(facts).where(facts.c.connection == self.connection, facts.c.ref.in_(some)).values(**AGAIN)
             )
 
 

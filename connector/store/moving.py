@@ -123,6 +123,8 @@ def _alone(target: Engine) -> Iterator[Connection]:
             # filled.
             names = ", ".join(f'"{name}"' for name in metadata.tables)
             db.execute(text(f"LOCK TABLE {names} IN EXCLUSIVE MODE"))
+            # It waits while all rows of the source are read once more.
+            db.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         yield db
 
 

@@ -1,13 +1,13 @@
 """The tables of the task queue (Procrastinate) in a schema of their own, beside ours on the same PostgreSQL."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from importlib.metadata import version
 
 from procrastinate.schema import SchemaManager
 from sqlalchemy import Engine, String, cast, column, exists, func, select, table, text
 
 from connector.errors import StoreError
-from connector.store.database import MIGRATION_LOCK, transaction
+from connector.store.database import MIGRATION_LOCK, server_time, transaction
 from connector.store.schema import leases
 
 SCHEMA = "connector_queue"
@@ -42,12 +42,12 @@ def prepare_queue(engine: Engine) -> str:
     return engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
-def dead_tasks(engine: Engine, now: datetime) -> dict[int, str | None]:
+def dead_tasks(engine: Engine) -> dict[int, str | None]:
     """Tasks that began a while ago though nobody holds the lease of their connection, with that connection: their worker died,
     or its database was gone when it wanted to note their end, or just when it took them."""
     begun = select(events.c.job_id).where(cast(events.c.type, String) == "started").group_by(events.c.job_id)
     long_ago = begun.having(func.max(events.c.at) < func.now() - BEGUN)
-    led = exists().where(leases.c.connection == jobs.c.lock, leases.c.expires_at > now)
-    query = select(jobs.c.id, jobs.c.lock).where(cast(jobs.c.status, String) == "doing", jobs.c.id.in_(long_ago), ~led)
+    doing = select(jobs.c.id, jobs.c.lock).where(cast(jobs.c.status, String) == "doing", jobs.c.id.in_(long_ago))
     with transaction(engine, writes=False) as db:
-        return {row.id: row.lock for row in db.execute(query)}
+        led = exists().where(leases.c.connection == jobs.c.lock, leases.c.expires_at > server_time(db))
+        return {row.id: row.lock for row in db.execute(doing.where(~led))}

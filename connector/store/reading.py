@@ -100,11 +100,14 @@ class Reading(Scoped):
         unique = {row["id"]: row for row in found}
         return [rows.link_of(unique[id_]) for id_ in sorted(unique)]
 
-    def newest_links(self, kind: Kind, limit: int) -> list[Link]:
-        """Active links of this kind, the newest first."""
+    def some_links(self, kind: Kind, limit: int) -> list[Link]:
+        """Active links of this kind, so many of the oldest and of the newest ones: people who delete what came in lately, or long
+        ago, leave the others."""
         query = select(links).where(links.c.connection == self.connection, links.c.active.is_(True))
-        query = query.where(links.c.kind == kind.value).order_by(links.c.id.desc()).limit(limit)
-        return [rows.link_of(row) for row in self._rows(query)]
+        query = query.where(links.c.kind == kind.value)
+        oldest = self._rows(query.order_by(links.c.id).limit(limit))
+        newest = self._rows(query.order_by(links.c.id.desc()).limit(limit))
+        return list({row["id"]: rows.link_of(row) for row in [*oldest, *newest]}.values())
 
     def linked_after(self, side: Side, after: str, limit: int) -> list[Ref]:
         """The records of a side that are linked, in the order of their references as text, so many after a given one."""

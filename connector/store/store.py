@@ -82,7 +82,7 @@ class Store:
 
     def dead_tasks(self) -> dict[int, str | None]:
         """Tasks in the queue that nobody works on any more, each with its connection."""
-        return dead_tasks(self._engine, self._clock())
+        return dead_tasks(self._engine)
 
     def worked_on(self) -> list[str]:
         """Every connection whose lease was ever taken in this store."""

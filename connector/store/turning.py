@@ -26,7 +26,9 @@ class Turning(Scoped):
             if waiting + len(refs) > HINTS:
                 return False
             now = self._clock()
-            upsert(db, hints, [{"connection": self.connection, "ref": str(ref), "named_at": now} for ref in set(refs)])
+            # In one order: two webhooks that name the same two records would each wait for what the other one has.
+            named = sorted({str(ref) for ref in refs})
+            upsert(db, hints, [{"connection": self.connection, "ref": ref, "named_at": now} for ref in named])
         return True
 
     def hints(self) -> dict[Ref, datetime]:

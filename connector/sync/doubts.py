@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from connector.adapters.base import Adapter, Lookup, Probe
 from connector.errors import RemoteError
-from connector.model import Fact, Fields, HoldType, Intent, IntentState, Observed, Op, Receipt, Ref, Side
+from connector.model import Fact, Fields, HoldType, Intent, IntentState, Life, Observed, Op, Receipt, Ref, Side
 from connector.store.entries import Entries, NewHold
 from connector.store.store import Ledger
 from connector.sync.failures import Failures
@@ -46,8 +46,9 @@ class Doubts:
     def recover(self) -> None:
         """Look at every intent that was being sent: after a crash, or after an answer that never came."""
         flying = self._ledger.in_flight()
-        sending = [one.id for one in flying if one.state is IntentState.SENDING]
-        self._ledger.doubt(sending, None, "the connector stopped while it was being sent")
+        if any(one.state is IntentState.SENDING for one in flying):
+            self._stopped(flying)
+            flying = self._ledger.in_flight()
         self._ledger.requeue([one.id for one in flying if one.action.op is Op.REMOVE], None, None)
         for side in Side:
             mine = [one for one in flying if one.action.side is side]
@@ -63,6 +64,15 @@ class Doubts:
             except RemoteError as error:
                 self._resting[side] = self._clock() + LOOK_WAIT
                 self._failures.trouble(side, error)
+
+    def _stopped(self, flying: Sequence[Intent]) -> None:
+        """Two actors: the connector dies in a call, and the platform works on it all the same, as long after our end as it may. When
+        the call began tells little: a batch may have taken minutes by then, and another machine's clock may have told the time.
+        """
+        for side in Side:
+            look = self._clock() + self._adapters[side].capabilities.lag
+            ids = [one.id for one in flying if one.state is IntentState.SENDING and one.action.side is side]
+            self._ledger.doubt(ids, look, "the connector stopped while it was being sent")
 
     def recognise(self, seen: Iterable[Observed]) -> None:
         """Settle sends by their marker: the message that we were unsure of has been observed."""
@@ -82,7 +92,7 @@ class Doubts:
 
     def next_due(self) -> datetime | None:
         """When the earliest of them can be looked at."""
-        flying = [(one.action.side, due) for one in self._ledger.in_flight() if (due := self._over_at(one))]
+        flying = [(one.action.side, due) for one in self._ledger.in_flight() if (due := one.not_before)]
         return min((max(due, self._resting.get(side, due)) for side, due in flying), default=None)
 
     def _probe(self, intent: Intent) -> None:
@@ -110,16 +120,7 @@ class Doubts:
         Two actors: our call is cut off while the CRM still works on it; we look, find nothing, and send it again; then the
         first one commits as well.
         """
-        due = self._over_at(intent)
-        return due is None or self._clock() >= due
-
-    def _over_at(self, intent: Intent) -> datetime | None:
-        """The lag after its answer was known to be lost (`not_before`). Of one that was under way when the connector stopped
-        only the start is known, and the call ended with it."""
-        if intent.tried_at is None:
-            return None
-        stopped = intent.tried_at + self._adapters[intent.action.side].capabilities.lag
-        return max(stopped, intent.not_before or stopped)
+        return intent.not_before is None or self._clock() >= intent.not_before
 
     def _look_again(self, intents: Sequence[Intent]) -> None:
         """What became of updates and creations whose answer never came: all of them looked up in as few calls as it takes."""
@@ -150,8 +151,10 @@ class Doubts:
                 continue
             before = facts.get(now.ref)
             fate = Fate.LANDED if intent.action.target is None else fate_of_update(fields, before, now)
-            if fate is Fate.LANDED:
-                landed.append(_landed(intent, fields, before, now))
+            if fate is not Fate.LANDED and now.life is Life.LIVE and self._landing.has_landed(intent, now.fields):
+                fate = Fate.LANDED if now.ours else Fate.EDITED
+            if fate in (Fate.LANDED, Fate.EDITED):
+                landed.append(_landed(intent, fields, before, now, fate))
             elif fate is Fate.NEVER_SENT:
                 absent.append(intent.id)
             else:
@@ -163,10 +166,11 @@ class Doubts:
         self._landing.anew([intent], "somebody wrote after us; decided anew", [fact] if fact else [])
 
 
-def _landed(intent: Intent, fields: Fields, before: Fact | None, now: Observed) -> Landed:
+def _landed(intent: Intent, fields: Fields, before: Fact | None, now: Observed, fate: Fate) -> Landed:
     """Two actors: the answer to our creation is lost and a person edits the new record; or merges another contact into it,
     so that we write to it for that one, and its last author is us again. What it shows then is no read-back of ours."""
-    if intent.action.target or (now.ours and before is None):
+    made = now.ours and before is None
+    if fate is Fate.LANDED and (intent.action.target or made):
         return Landed(intent, Receipt(now.ref, False, now.fields), fields)
     found = fold(before, now, intent.action.side) or before
     return Landed(intent, Receipt(now.ref, False, None), fields, replace(found, dirty=True) if found else None)

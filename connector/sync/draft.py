@@ -51,7 +51,7 @@ class Draft:
     creating: set[tuple[Kind, Ref]] = field(default_factory=set)
     created_by: set[tuple[str, str]] = field(default_factory=set)
     new_links: dict[tuple[Kind, Ref], NewLink] = field(default_factory=dict)
-    ended: list[tuple[int, str]] = field(default_factory=list)
+    ended: dict[int, str] = field(default_factory=dict)
     moved: dict[int, tuple[Ref, str]] = field(default_factory=dict)
     snapshots: list[Snapshot] = field(default_factory=list)
     states: dict[Ref, tuple[State, str]] = field(default_factory=dict)
@@ -70,25 +70,26 @@ class Draft:
             intents=self.intents,
             facts=self.facts,
             links=list(self.new_links.values()),
-            ended=self.ended,
+            ended=list(self.ended.items()),
             moved=[(link, crm, why) for link, (crm, why) in self.moved.items()],
             snapshots=self.snapshots,
             states=self.states,
             holds=self.holds,
             closed_holds=self.closed_holds,
             decisions=self.decisions,
-            clean={ref: version for ref, version in self._looked_at(work) if ref not in self.waiting},
+            clean={
+                fact.ref: (fact.version, fact.asked) for fact in self._looked_at(work) if fact.ref not in self.waiting
+            },
             redo=self.redo,
             kept=sorted(self.waiting),
         )
 
-    def _looked_at(self, work: Sequence[Fact]) -> Iterator[tuple[Ref, str]]:
+    def _looked_at(self, work: Sequence[Fact]) -> Iterator[Fact]:
         """The work, and the platform's parents that were planned because of it."""
-        for fact in work:
-            yield fact.ref, fact.version
+        yield from work
         for kind, ref in self.done:
             if kind in (Kind.PERSON, Kind.IDENTITY, Kind.CONVERSATION) and ref in self.view.facts:
-                yield ref, self.view.facts[ref].version
+                yield self.view.facts[ref]
 
     def first_visit(self, kind: Kind, subject: Ref) -> bool:
         """Whether the pair has not been planned in this draft; it counts as planned from now on."""
@@ -133,6 +134,13 @@ class Draft:
         """Close a hold that has settled itself."""
         if hold:
             self.closed_holds.append((hold.id, SETTLED_ITSELF, "connector", why))
+
+    def end(self, link: Link, why: str) -> None:
+        """The pair is no more, and nobody has to say any more which of its values stands."""
+        self.ended[link.id] = why
+        for hold in self.view.conflict_holds.get(link.platform, ()):
+            if hold.details.get("kind") == link.kind.value:
+                self.close(hold, why)
 
     def merge_into_plan(
         self,
@@ -292,7 +300,7 @@ class Linker:
         if parent is None:
             return None
         link = self.draft.view.link(kind, parent)
-        if link:
+        if link and link.id not in self.draft.ended:
             moved = self.draft.moved.get(link.id)
             return moved[0] if moved else link.crm
         new = self.draft.new_links.get((kind, parent))

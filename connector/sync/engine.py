@@ -82,6 +82,7 @@ class Engine:
         self._progress = progress
         self._hands = hands
         self._allowed_for_good = self._allowed = set(allowed)
+        self._allowed_once = set[str]()
         self._held_back: set[str] = set(REASONS)
         self._thorough = False
         self._redone = False
@@ -89,7 +90,7 @@ class Engine:
         self._unique: frozenset[str] | None = None
         self._tally = Tally()
         self._accounts: dict[Side, Account] | None = None
-        self.withheld = Withheld()
+        self.withheld = Withheld(name)
         self._whereabouts = Whereabouts(ledger, self.adapters)
         fetch = self._whereabouts.fetch
         self._landing = Landing(ledger, mapping)
@@ -106,11 +107,12 @@ class Engine:
         self.begin()
         if self.ledger.pins() is None:
             self.ledger.pin(accounts[Side.PLATFORM].id, accounts[Side.CRM].id, self.mapping.digest)
-        persons, some = self.ledger.active_links(Kind.PERSON), self.ledger.newest_links(Kind.PERSON, CANARIES)
+        persons = self.ledger.active_links(Kind.PERSON)
         if persons >= HANDFUL:
+            some = self.ledger.some_links(Kind.PERSON, CANARIES)
             for side, adapter in self.adapters.items():
                 shown = adapter.fetch(sorted({link.on(side) for link in some}))
-                check_canaries(side, shown, persons, self._allowed)
+                check_canaries(side, shown, persons, self._allowed, connection=self.name)
         return accounts
 
     def approve(self) -> None:
@@ -132,12 +134,15 @@ class Engine:
             platform, crm = (self._accounts[side].id for side in Side)
             check_pins(self.ledger.pins(), platform, crm, self.mapping.digest)
         self._tally = Tally()
-        self._allowed = {*self._allowed_for_good, *(self.ledger.recall(ALLOWED_ONCE) or ())}
+        self._allowed_once = set(self.ledger.recall(ALLOWED_ONCE) or ())
+        self._allowed = self._allowed_for_good | self._allowed_once
 
     def _carried_out(self) -> None:
-        """What was allowed once is done with the end of this turn."""
-        if self._allowed != self._allowed_for_good:
-            self.ledger.remember(ALLOWED_ONCE, None)
+        """What was allowed once is done with the end of this turn; what was allowed during it, with the end of the next."""
+        if self._allowed_once:
+            left = set(self.ledger.recall(ALLOWED_ONCE) or ()) - self._allowed_once
+            self.ledger.remember(ALLOWED_ONCE, sorted(left) or None)
+            self._allowed_once = set()
 
     # -- observe
 
@@ -354,10 +359,11 @@ class Engine:
                 # What was held back a round ago is planned again, but it is no further change.
                 tally.add(entries, view.links, view.facts, but=self.withheld.back)
                 sends += sum(action.op is Op.SEND for action in entries.intents)
-        self.withheld = Withheld(self._allowed, sends)
+        self.withheld = Withheld(self.name, self._allowed, sends)
         if not tally.small:
             # Not for every tick: a database counts its links one by one.
-            judge(tally, {kind: self.ledger.active_links(kind) for kind in Kind}, self._allowed)
+            links = {kind: self.ledger.active_links(kind) for kind in Kind}
+            judge(tally, links, self._allowed, connection=self.name)
         self._tally = tally
 
     def _linked_part(self, work: Sequence[Fact]) -> list[Fact]:

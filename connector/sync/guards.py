@@ -19,7 +19,7 @@ from connector.mapping.lenses import is_blank
 from connector.model import Action, Decision, Fact, Fields, Kind, Life, Link, Observed, Op, Ref, Side
 from connector.store.entries import Entries, Pins
 from connector.sync.merge import FIRST
-from connector.sync.withheld import EXAMPLES, REASONS
+from connector.sync.withheld import EXAMPLES, REASONS, allowing
 
 GUARDS = ("empty_side", "mass_remove", "mass_unlink", "blank_storm", "mass_change", *REASONS)
 """What a person may allow once, by name. Another account or a changed mapping cannot be waved through."""
@@ -36,7 +36,7 @@ EMPTIED = 1000
 """Changed fields that weigh as much as an emptied one: more than any record has."""
 NONE: Final[Map[Ref, Fact]] = MappingProxyType({})
 CANARIES = 5
-"""Linked records that are looked at before anything is written: enough that people do not delete them all by chance, few enough
+"""Of the oldest and of the newest linked records so many are looked at before anything is written: enough that people do not delete them all by chance, few enough
 for one call."""
 
 
@@ -136,7 +136,9 @@ def check_pins(pins: Pins | None, platform_account: str, crm_account: str, diges
         )
 
 
-def check_canaries(side: Side, shown: Sequence[Observed], persons: int, allowed: Collection[str] = ()) -> None:
+def check_canaries(
+    side: Side, shown: Sequence[Observed], persons: int, allowed: Collection[str] = (), *, connection: str
+) -> None:
     """Refuses a side that has none of the records it had. `shown` are some linked persons as the side shows them now,
     `persons` says how many are linked.
 
@@ -150,27 +152,26 @@ def check_canaries(side: Side, shown: Sequence[Observed], persons: int, allowed:
         f"The {side} side shows none of {len(shown)} records that are linked: wrong account, missing rights, or a side that "
         "was emptied or restored.",
         "Give the connector's user the right to see them. If they are really gone, allow it once with "
-        "`connector sync --allow empty_side`.",
+        f"{allowing(connection, {*allowed, 'empty_side'})}.",
         tuple(f"{one.ref} is not to be seen" for one in shown[:EXAMPLES]),
     )
 
 
-def judge(tally: Tally, links: Map[Kind, int], allowed: Collection[str] = ()) -> None:
+def judge(tally: Tally, links: Map[Kind, int], allowed: Collection[str] = (), *, connection: str) -> None:
     """Refuses a run that removes, unlinks, changes or empties too much. `links` counts the active links of each kind; `allowed`
     names guards that a person has allowed for this run.
 
     Each share is one of its own kind: a person has a dozen messages, and all persons together are no large part of all links.
     """
+    tripped: dict[str, tuple[str, tuple[str, ...]]] = {}
 
     def limit(code: str, count: int, what: str, share: float, of: Kind, examples: tuple[str, ...]) -> None:
         most = max(HANDFUL, int(links[of] * share))
         if count > most and code not in allowed:
-            raise Refusal(
-                code,
-                f"This run {what}; more than {most} ({share:.0%} of {links[of]} {of} links) looks like an accident.",
-                f"Look at it with `connector plan`; allow it once with `connector sync --allow {code}`.",
-                examples,
+            message = (
+                f"This run {what}; more than {most} ({share:.0%} of {links[of]} {of} links) looks like an accident."
             )
+            tripped.setdefault(code, (message, examples))
 
     for code, persons, what, share in (
         ("mass_remove", tally.removes, "removes CRM records", REMOVE_SHARE),
@@ -184,3 +185,6 @@ def judge(tally: Tally, links: Map[Kind, int], allowed: Collection[str] = ()) ->
     for (kind, name), cases in sorted(tally.changes.items(), key=lambda item: len(item[1]), reverse=True):
         many = f"changes {name} {len(cases)} times"
         limit("mass_change", len(cases), many, CHANGE_SHARE, kind, tally.worst(cases))
+    for code, (message, examples) in tripped.items():
+        way_out = f"Look at it with `connector plan`; allow it once with {allowing(connection, {*allowed, *tripped})}."
+        raise Refusal(code, message, way_out, examples)

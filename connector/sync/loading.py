@@ -46,9 +46,11 @@ def load_view(
     refs = facts.keys() | {ref for link in links for ref in (link.platform, link.crm)}
     under_way = ledger.open_intents(refs)
     facts |= ledger.facts(refs - facts.keys())
+    winners = {fact.merged_into for fact in facts.values() if fact.merged_into} - refs
+    taken = ledger.links_of(winners, kinds=[Kind.CONVERSATION], active=True)
     return View(
         facts=facts,
-        links=links,
+        links=[*links, *taken],
         snapshots=ledger.snapshots(link.id for link in links if link.active),
         busy=busy(under_way),
         coming=coming(under_way),
@@ -104,8 +106,8 @@ def _said(ledger: Ledger, sends: Sequence[Action], facts: Mapping[Ref, Fact], no
 def _parents(facts: Iterable[Fact]) -> set[Ref]:
     found: set[Ref] = set()
     for fact in facts:
-        if fact.parent and fact.side is Side.PLATFORM:
-            found.add(fact.parent)
+        if fact.side is Side.PLATFORM:
+            found |= {ref for ref in (fact.parent, fact.merged_into) if ref}
         if fact.kind is Kind.MESSAGE and fact.fields.get("person"):
             found.add(Ref.parse(fact.fields["person"]))
     return found

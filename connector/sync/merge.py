@@ -13,7 +13,7 @@ Absent (not returned by the API) never counts as a change; null and empty are bo
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from connector.mapping.compiled import ABSENT
@@ -156,6 +156,8 @@ def _conflict(
         return _copy(terms, side, values, f"{story}; {why}", rule=rule, lost=lost, conflict=True)
 
     if settled in (Side.PLATFORM, Side.CRM):
+        # She chose the empty value, if it is empty, whatever the line says about blanks.
+        terms = replace(terms, blank=Blank.CLEAR)
         return wins(Side(settled), "hold", f"a person chose the {settled} value")
     if settled == "keep":
         return _keep(terms, f"{story}; a person chose to keep both as they are")

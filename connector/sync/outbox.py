@@ -12,7 +12,7 @@ from typing import TypeAlias
 from connector.adapters.base import Adapter
 from connector.errors import AllowanceSpent, AuthError, RemoteError, Transient
 from connector.mapping.compiled import Compiled
-from connector.model import Fields, Intent, IntentState, Kind, Life, Op, Receipt, Ref, Side
+from connector.model import Action, Fact, Fields, Intent, IntentState, Kind, Life, Op, Receipt, Ref, Side
 from connector.store.store import Ledger
 from connector.sync.failures import Failures
 from connector.sync.landing import Landing
@@ -188,7 +188,14 @@ class Outbox:
     def _send(self, intent: Intent, report: Drained) -> None:
         """Two actors: the platform stores our message and its answer is lost; we would send it again. So the row says
         `sending` before the call, and an unclear answer is looked into before anything is repeated."""
-        action, fields = intent.action, self._as_asked(intent)
+        action, again = intent.action, self._is_wanted_again(intent)
+        reply = self._ledger.facts([action.source]).get(action.source)
+        if reply and reply.dirty and not again:
+            # Two actors: the platform is down; its author corrects the reply, puts it into another conversation or takes it
+            # back. What leaves is what it says now, if it still asks for it, and where it belongs now.
+            self._landing.anew([intent], "it was changed before it was sent; decided anew")
+            return
+        fields = self._as_asked(action, reply)
         if fields is None:
             self._ledger.drop(intent.id, "its author took it back before it was sent")
             return
@@ -196,7 +203,7 @@ class Outbox:
             self._landing.anew([intent], "it has no text any more; decided anew")
             return
         planned = intent.planned_at or self._clock()
-        if self._clock() - planned > OLD and not self._is_wanted_again(intent):
+        if self._clock() - planned > OLD and not again:
             # Two actors: the platform cannot be reached for days; a colleague has long called the customer. Whether this still
             # goes out is asked like of any old reply. What waits behind it is decided with it: left alone, it would overtake.
             lane = self._ledger.sends_in([action.lane], planned) if action.lane else []
@@ -231,19 +238,15 @@ class Outbox:
         holds = self._ledger.settled_holds([intent.action.source])
         return any(hold.intent == intent.id and hold.choice == "again" for hold in holds)
 
-    def _as_asked(self, intent: Intent) -> Fields | None:
-        """What the reply says now: its author may have corrected it while it waited, or withdrawn it (None)."""
-        rules, reply = self._mapping.replies, self._ledger.facts([intent.action.source]).get(intent.action.source)
+    def _as_asked(self, action: Action, reply: Fact | None) -> Fields | None:
+        """What the reply says now, None where its author has withdrawn it."""
+        rules = self._mapping.replies
         if rules is None or reply is None:
-            return intent.action.fields
-        if reply.life is not Life.LIVE:
-            return None
-        if not rules.wanted(reply.fields):
-            # Its record does not ask any more because we told there that the reply is held.
-            told = rules.outcome and reply.fields.get(rules.outcome.status) == rules.outcome.held
-            if not (told and self._is_wanted_again(intent)):
-                return None
-        return {**intent.action.fields, "text": rules.body(reply.fields)}
+            return action.fields
+        # The record of one that a person wants sent again does not ask any more: we told there that it is held.
+        told = rules.outcome and reply.fields.get(rules.outcome.status) == rules.outcome.held
+        asks = reply.life is Life.LIVE and (told or rules.wanted(reply.fields))
+        return {**action.fields, "text": rules.body(reply.fields)} if asks else None
 
     def _resolve(self, batch: Sequence[Intent]) -> Rows:
         """Each intent with the ids of its parents; those whose parent is not written yet are put back to wait."""

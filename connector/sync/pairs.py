@@ -36,6 +36,8 @@ class Pair:
     settled: Settled = lambda _field, _platform, _crm: None
     reserved: Reserved = lambda _name, _value: None
     """Why this record may not take a value in a platform field (another persona has it), None where it may."""
+    blanked: bool = False
+    """Whether a deletion emptied the platform's values, which empties the CRM's whatever its lines say about blanks."""
 
 
 @dataclass(frozen=True)
@@ -176,12 +178,12 @@ def _still_unread(pair: Pair, read_back: frozenset[str]) -> tuple[str, ...]:
 def _merge(rule: FieldRule, pair: Pair, values: Values) -> Merged:
     both = values.platform is not ABSENT and values.crm is not ABSENT
     settled = pair.settled(rule.name, values.platform, values.crm) if both else None
-    return merge(_terms(rule), values, pair.newer, settled)
+    return merge(_terms(rule, pair.blanked), values, pair.newer, settled)
 
 
 @lru_cache(maxsize=1024)
-def _terms(rule: FieldRule) -> Terms:
-    return Terms(rule.name, rule.direction, rule.rule, Blank.CLEAR if rule.link else rule.blank, rule.same)
+def _terms(rule: FieldRule, blanked: bool) -> Terms:
+    return Terms(rule.name, rule.direction, rule.rule, Blank.CLEAR if rule.link or blanked else rule.blank, rule.same)
 
 
 def _base(snapshot: Snapshot | None, name: str) -> Value:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from connector.mapping.compiled import FieldRule
 from connector.mapping.filters import passes
 from connector.mapping.lenses import is_blank
 from connector.mapping.names import names
@@ -10,9 +11,12 @@ from connector.model import Fact, Fields, Hold, HoldType, Kind, Life, Link, Ref,
 from connector.sync.draft import Draft, Linker, Standing
 from connector.sync.identity import Answer, Verdict, judge, shared_evidence
 from connector.sync.pairs import Pair, Reserved, Settled
+from connector.sync.replies import DROP
 from connector.sync.view import View
 
 NEVER = "never"
+PARTED = {life: f"{life} on the platform" for life in (Life.GONE, Life.MERGED)}
+"""Why a person's link ended whose contact stays as she is."""
 PRIMARY = "the platform allows this value once; it stays with {}"
 
 
@@ -43,15 +47,15 @@ def plan_person(draft: Draft, fact: Fact) -> None:
         return
     # Before the busy check: a refused write can be held for days, and a deletion or merge in the CRM must not wait for it.
     if fact.life is not Life.LIVE:
-        draft.ended.append((link.id, f"{fact.life} on the platform"))
+        draft.end(link, PARTED[fact.life])
         _free_values(draft, link)
         return
     crm = draft.view.facts.get(link.crm)
     if crm and crm.life is Life.MERGED and crm.merged_into:
-        follow(draft, link, crm.merged_into)
+        follow(draft, link, crm.merged_into, draft.mapping.persons.fields)
         return
     if crm and crm.life is Life.GONE:
-        draft.ended.append((link.id, "deleted in the CRM"))
+        draft.end(link, "deleted in the CRM")
         return
     if draft.busy(fact.ref, link.crm):
         return
@@ -64,14 +68,15 @@ def _free_values(draft: Draft, ended: Link) -> None:
 
     Two actors: a customer's WhatsApp person brings a new number to her contact, and her Instagram person keeps the old one, for
     the platform allows a number once; then an agent merges the first into the second. The number is free, and nobody would give
-    it to the one who is left.
+    it to the one who is left. Only what she could not be given is forgotten: a number that an agent types for her in the same
+    moment is an edit of one that both sides agreed on.
     """
-    once = {rule.name for rule in draft.mapping.persons.fields if rule.platform in draft.view.unique}
     for link in draft.view.links_on(ended.crm):
         shown, fact = draft.view.snapshot(link, Side.CRM), draft.view.facts.get(link.platform)
         if link.id == ended.id or shown is None or fact is None or fact.life is not Life.LIVE:
             continue
-        if not draft.first_visit(Kind.PERSON, link.platform):
+        once = _not_given(draft, link, fact, shown)
+        if not once or not draft.first_visit(Kind.PERSON, link.platform):
             # Two who are gone leave one behind: she is decided anew once, and not merged in this plan on what is forgotten here.
             continue
         kept = {name: value for name, value in shown.fields.items() if name not in once}
@@ -79,13 +84,27 @@ def _free_values(draft: Draft, ended: Link) -> None:
         draft.redo.append(link.platform)
 
 
-def follow(draft: Draft, link: Link, winner: Ref) -> None:
+def _not_given(draft: Draft, link: Link, fact: Fact, shown: Snapshot) -> set[str]:
+    """The lines whose value the platform allows once, where the contact shows another one than this person ever did."""
+    theirs = draft.view.snapshot(link, Side.PLATFORM)
+    given = theirs.fields if theirs else {}
+    once = [rule for rule in draft.mapping.persons.fields if rule.platform in draft.view.unique]
+    return {
+        rule.name
+        for rule in once
+        if rule.name in shown.fields
+        and not rule.lens.same(given.get(rule.name), shown.fields[rule.name])
+        and rule.lens.same(given.get(rule.name), fact.fields.get(rule.platform or ""))
+    }
+
+
+def follow(draft: Draft, link: Link, winner: Ref, lines: Sequence[FieldRule]) -> None:
     """Two actors: a CRM user merges two contacts (or converts a lead); a message arrives for the loser. The link moves to
     the winner, so the message lands there and the loser is never made again. The pair is merged anew once the winner has
     been read: what the loser showed says nothing about the winner, whose empty labels would look like removed ones. Only of
     one-way lines it is remembered, because what they gave to the platform is ours to replace."""
     draft.moved[link.id] = (winner, f"{link.crm} became {winner}")
-    given = {rule.name for rule in draft.mapping.persons.fields if not rule.to_crm_allowed}
+    given = {rule.name for rule in lines if not rule.to_crm_allowed}
     shown = draft.view.snapshot(link, Side.CRM)
     kept = {name: value for name, value in (shown.fields if shown else {}).items() if name in given}
     draft.snapshots.append(Snapshot(link.id, Side.CRM, kept))
@@ -106,7 +125,7 @@ def plan_identities(draft: Draft, person: Fact) -> None:
             continue
         crm = draft.view.facts.get(link.crm) if link else None
         if link and crm and crm.life is not Life.LIVE:
-            draft.ended.append((link.id, f"{crm.life} in the CRM"))
+            draft.end(link, f"{crm.life} in the CRM")
             continue
         space = names(fact, [person], connection=draft.connection)
         pair = draft.pair(fact, link, space, Linker(draft, None, person.ref))
@@ -122,6 +141,8 @@ def persons_to_find(draft: Draft, wanted: Sequence[Ref]) -> list[Fact]:
         if fact is None or fact.life is not Life.LIVE or ref in found or ref in draft.view.coming:
             continue
         if draft.view.link(Kind.PERSON, ref) or draft.view.ended(Kind.PERSON, ref) or binding(draft.view, ref):
+            continue
+        if given_up(draft, ref):
             continue
         found[ref] = fact
     return list(found.values())
@@ -141,14 +162,14 @@ def _place(draft: Draft, person: Ref) -> Standing:
     if person in view.coming:
         hold = view.hold(HoldType.REFUSED, person, Side.CRM.value) or view.hold(HoldType.IDENTITY, person)
         return Standing(planned=True) if hold is None else Standing(planned=True, blocked=(State.HELD, _held(hold)))
-    takes, rule = passes(draft.mapping.persons.filters, fact.fields)
+    takes, rule = passes(draft.mapping.persons.filters, names(fact, connection=draft.connection))
     if not takes:
         return Standing(blocked=(State.FILTERED, rule))
     return _settle_or_match(draft, fact)
 
 
 def _linked_place(draft: Draft, link: Link, person: Ref) -> Standing:
-    if any(id_ == link.id for id_, _ in draft.ended):
+    if link.id in draft.ended:
         return _deleted(draft, person, link)
     return Standing(planned=True)
 
@@ -160,6 +181,9 @@ def _settle_or_match(draft: Draft, fact: Fact) -> Standing:
     ended = draft.view.ended(Kind.PERSON, fact.ref)
     if ended:
         return _deleted(draft, fact.ref, ended)
+    dropped = given_up(draft, fact.ref)
+    if dropped:
+        return Standing(blocked=(State.FILTERED, f"{fact.ref} was given up. {dropped}"))
     created_by = draft.created_by.union(*(_evidence(draft, one) for one in draft.view.creating if one.ref != fact.ref))
     if _evidence(draft, fact) & created_by:
         draft.wait(fact.ref)
@@ -335,6 +359,12 @@ def unwanted(view: View, person: Ref) -> Hold | None:
     """The decision by which this person shall never come into the CRM, as long as it binds."""
     settled = None if view.link(Kind.PERSON, person) else binding(view, person)
     return settled if settled and settled.choice == NEVER else None
+
+
+def given_up(draft: Draft, subject: Ref) -> str | None:
+    """Who decided that a record which the CRM refused shall not be made, and why."""
+    settled = draft.view.settlement(HoldType.REFUSED, subject, Side.CRM.value)
+    return f"{settled.by} decided: {settled.why}" if settled and settled.choice == DROP else None
 
 
 def choice(draft: Draft, subject: Ref) -> Settled:

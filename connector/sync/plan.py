@@ -69,7 +69,7 @@ def _plan_owner(draft: Draft, identity: Fact) -> None:
     link = draft.view.link(Kind.IDENTITY, identity.ref)
     crm = draft.view.facts.get(link.crm) if link else None
     if link and crm and crm.life is not Life.LIVE and draft.first_visit(Kind.IDENTITY, identity.ref):
-        draft.ended.append((link.id, f"{crm.life} in the CRM"))
+        draft.end(link, f"{crm.life} in the CRM")
 
 
 def _plan_crm(draft: Draft, fact: Fact) -> None:

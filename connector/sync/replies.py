@@ -29,7 +29,7 @@ def plan_reply(draft: Draft, reply: Fact) -> None:
     if link:
         message = draft.view.facts.get(link.platform)
         if reply.life is not Life.LIVE:
-            draft.ended.append((link.id, f"{reply.life} in the CRM"))
+            draft.end(link, f"{reply.life} in the CRM")
         elif message:
             plan_result(draft, message)
         return

@@ -11,6 +11,8 @@ from connector.sync.placeholders import Linked, Waiting, resolve
 
 WRITTEN = "written to the CRM"
 """The reason of every synced message."""
+TYPED = "typed"
+"""The field of a sent reply that keeps it as its author typed it in the CRM. No platform reports it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ def settlement(
             facts=(gone,) if gone else (),
         )
     link = next((one for one in links if one.kind is action.kind and one.platform == action.subject), None)
-    rules = _rules(mapping, action.kind, receipt.ref if action.side is Side.CRM else link.crm if link else None)
+    rules = rules_of(mapping, action.kind, receipt.ref if action.side is Side.CRM else link.crm if link else None)
     after = _after(landed, rules, linked)
     confirmed = receipt.fields is not None or landed.found is not None
     unread = tuple(after[Side.CRM]) if action.side is Side.CRM and not confirmed else ()
@@ -110,11 +112,14 @@ def _sent(landed: Landed, mapping: Compiled, facts: Mapping[Ref, Fact]) -> Settl
         token=landed.intent.token,
         state=State.OPEN,
     )
+    rules = mapping.replies
+    if rules and reply and rules.body(reply.fields) == landed.fields.get("text"):
+        message = replace(message, fields={**message.fields, TYPED: reply.fields.get(rules.text)})
     gone = (replace(reply, dirty=True),) if reply and reply.life is not Life.LIVE else ()
     return Settlement(landed.intent.id, receipt, links=(link,), facts=(replace(message, dirty=True), *gone))
 
 
-def _rules(mapping: Compiled, kind: Kind, crm: Ref | None) -> Sequence[FieldRule]:
+def rules_of(mapping: Compiled, kind: Kind, crm: Ref | None) -> Sequence[FieldRule]:
     if kind is Kind.REPLY:
         return mapping.replies.fields if mapping.replies else ()
     rules = mapping.kind(kind)

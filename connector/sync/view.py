@@ -129,8 +129,8 @@ class View:
 
 
 def chosen(view: View) -> list[Ref]:
-    """CRM records of persons that nobody has read yet: chosen by people for persons without a link, or moved to."""
-    moved = {link.crm for link in view.links if link.active and link.kind is Kind.PERSON}
+    """CRM records that nobody has read yet: chosen by people for persons without a link, or moved to after a merge."""
+    moved = {link.crm for link in view.links if link.active and link.kind in (Kind.PERSON, Kind.CONVERSATION)}
     refs = moved | {
         Ref.parse(hold.choice)
         for hold in view.settled

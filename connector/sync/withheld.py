@@ -63,11 +63,18 @@ def text_of(send: Action) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is told of a write that is held back. The heavier the worse: the older the reply (in seconds), the more often the
-    value was written."""
+    """What is told of a write that is held back, and the words of a reply, which are for the terminal of a person only. The heavier
+    the worse: the older the reply (in seconds), the more often the value was written."""
 
     text: str
     weight: float
+    words: str = ""
+
+
+def allowing(connection: str, codes: Collection[str]) -> str:
+    """The command that lets a run through these guards, once. It names all of them, and what was allowed for this run already: one
+    that lets through the second guard alone is stopped by the first one again."""
+    return f"`connector --connection {connection} sync " + " ".join(f"--allow {code}" for code in sorted(codes)) + "`"
 
 
 @dataclass
@@ -75,6 +82,7 @@ class Withheld:
     """One run's judgement over all its batches. `sends` counts the replies of the whole run, `allowed` names guards that a
     person has allowed for it."""
 
+    connection: str
     allowed: Collection[str] = ()
     sends: int = 0
     cases: dict[str, list[Case]] = field(default_factory=lambda: defaultdict(list))
@@ -100,14 +108,18 @@ class Withheld:
         self.back |= {action.unique for action in back}
         return _without(entries, back) if back else entries
 
-    def refusals(self) -> list[Refusal]:
-        """One per guard that held something back, with the worst examples."""
+    def refusals(self, *, in_full: bool = False) -> list[Refusal]:
+        """One per guard that held something back, with the worst examples; `in_full`: with all of them, and the words of replies."""
+        codes = {*self.cases, *(code for code in self.allowed if code in REASONS)}
         return [
             Refusal(
                 code,
                 f"{len(cases)} writes are held back: they {REASONS[code]}.",
-                f"Look at them with `connector plan`; let them go with `connector sync --allow {code}`.",
-                tuple(case.text for case in nlargest(EXAMPLES, cases, key=lambda case: case.weight)),
+                f"Look at them with `connector plan`; let them go with {allowing(self.connection, codes)}.",
+                tuple(
+                    f"{case.text}: {case.words}" if in_full and case.words else case.text
+                    for case in nlargest(len(cases) if in_full else EXAMPLES, cases, key=lambda case: case.weight)
+                ),
             )
             for code, cases in sorted(self.cases.items())
         ]
@@ -139,7 +151,7 @@ class Withheld:
         if code:
             if code != "double_replies":
                 self._blocked.add(lane)
-            return code, Case(case, (now - one.at).total_seconds())
+            return code, Case(case, (now - one.at).total_seconds(), one.text)
         self._heard(one)
         return "", None
 

@@ -388,3 +388,14 @@ def test_records_that_all_seem_destroyed_are_not_accounted_for_as_erased(site: S
     site.office.crm_control("undelete", ids=[row["Id"] for row in rows])
     site.office.sync()
     assert site.state_of(site.message_of(thread)) == "synced"
+
+
+def test_persons_who_are_merged_on_the_platform_leave_nothing_for_the_audit(site: Site) -> None:
+    """The loser's contact stays in the CRM with our key: she was linked rightly."""
+    office = site.office
+    base, lost = (office.customer("Mees Quint", office.phone(), "hello") for _ in range(2))
+    office.sync()
+    merged = {"base_contact_id": office.person_of(base), "mergee_contact_id": office.person_of(lost)}
+    office.agent("POST", "actions/contact_merge", **merged)
+    office.sync()
+    assert site.broken() == {}

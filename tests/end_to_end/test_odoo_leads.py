@@ -89,3 +89,45 @@ def test_an_opportunity_belongs_to_nobody_until_somebody_is_assigned_on_either_s
     sales.crm("crm.lead", "write", [row["id"]], {"user_id": user})
     sales.sync()
     assert sales.conversation(conversation)["meta"]["assignee"]["id"] == agent["id"]
+
+
+def test_what_comes_after_opportunities_were_merged_stands_with_the_winner_and_replies_leave_from_there(
+    sales: Any, lead: Any
+) -> None:
+    conversation, row = lead
+    own = sales.crm(
+        "crm.lead",
+        "create",
+        {"name": "Website request", "partner_id": row["partner_id"][0], "type": "opportunity", "user_id": False},
+    )
+    (own,) = own if isinstance(own, list) else [own]
+    last = sales.crm("crm.stage", "search", [], order="sequence desc", limit=2)[-1]
+    sales.crm("crm.lead", "write", [own], {"stage_id": last})
+    wizard = sales.crm("crm.merge.opportunity", "create", {"opportunity_ids": [(6, 0, [own, row["id"]])]})
+    sales.crm("crm.merge.opportunity", "action_merge", wizard if isinstance(wizard, list) else [wizard])
+    (left,) = sales.crm("crm.lead", "search", [["id", "in", [own, row["id"]]]])
+    sales.sync()
+    sales.write_again(conversation, "And in green?")
+    sales.sync()
+    assert texts(sales, left)[-1] == "And in green?"
+    noor = sales.server.person(NOOR)
+    options = {"message_type": "comment", "subtype_xmlid": "mail.mt_comment"}
+    noor("crm.lead", "message_post", [left], body="In green as well", **options)
+    sales.sync()
+    assert sales.received(conversation) == ["In green as well"]
+    assert (sales.problems(), sales.ledger.open_holds()) == ({}, [])
+
+
+def test_after_an_opportunity_was_deleted_a_person_is_asked_and_other_customers_messages_arrive(
+    sales: Any, lead: Any
+) -> None:
+    conversation, row = lead
+    sales.crm("crm.lead", "unlink", [row["id"]])
+    sales.sync()
+    sales.write_again(conversation, "Anybody there?")
+    other = sales.customer("Tom Bakker", sales.phone(), "Are you open today?")
+    sales.sync()
+    partner = sales.partner_of(other)
+    (theirs,) = sales.crm("crm.lead", "search", [["partner_id", "=", partner]])
+    assert texts(sales, theirs) == ["Are you open today?"]
+    assert ["res_id" in hold.question for hold in sales.ledger.open_holds()] == [True]

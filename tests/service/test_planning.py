@@ -131,3 +131,23 @@ def test_a_plan_is_made_while_the_crm_takes_no_writes(office):
     office.org._faults.clear()
     office.engine().sync()
     assert office.tasks() == ["hello", "one"]
+
+
+def test_a_plan_shows_what_a_record_of_the_crm_holds_before_it_is_linked_for_the_first_time(office):
+    office.org.add("Contact", {"Name": "Bea", "Email": "bea@x.example", "Company": "Old Ltd"})
+    person = office.chat.add("person", {"name": "Bea", "email": "bea@x.example", "company": "New Ltd"})
+    office.thread = office.chat.add("conversation", {"network": "instagram", "status": "open"}, parent=person)
+    office.says("hello")
+    (write,) = [one for one in office.plan().writes if one.kind is Kind.PERSON]
+    changes = {one.field: (one.before, one.after) for one in write.changes}
+    assert changes["Company"] == ("Old Ltd", "New Ltd")
+
+
+def test_a_plan_shows_every_reply_that_is_held_back_with_its_words(office):
+    (thread,) = [ref for ref in office.org.records if ref.object == "Thread"]
+    for n in range(5):
+        office.org.add("Outbound", {"Thread": thread.id, "Body": f"answer {n}", "Status": "Queued"})
+    office.clock.sleep(2 * 24 * 3600)
+    (refusal,) = office.plan().refusals
+    assert refusal.code == "old_replies"
+    assert [one.rpartition(": ")[2] for one in refusal.examples] == [f"answer {n}" for n in range(5)]

@@ -1,5 +1,6 @@
 """Turns of one connection: what is shared with other processes through the store."""
 
+import asyncio
 import threading
 from datetime import UTC, datetime, timedelta
 
@@ -8,8 +9,9 @@ import requests
 
 from connector.app import App
 from connector.errors import RemoteError
-from connector.model import Side
+from connector.model import Ref, Side
 from connector.service.turns import Turns, Work
+from connector.service.worker import Worker
 
 STREAM = (Side.PLATFORM, "conversations")
 
@@ -59,3 +61,23 @@ def test_an_error_that_ends_a_turn_lets_the_next_one_look_anew_who_both_sides_ar
             with pytest.raises(RemoteError):
                 turns.turn(Work({STREAM}))
         turns.close()
+
+
+def test_what_a_webhook_named_and_the_schedule_asked_for_waits_until_a_turn_is_taken(main):
+    """Only its webhook may tell of an edited old message; the daemon is told to wait in that moment."""
+    worker = Worker(main, threading.Event(), "here:1")
+    try:
+        named = Ref("chatwoot", "conversation", "1")
+        assert asyncio.run(worker.look_at([named]))
+        worker.read(*STREAM)
+        main.ledger.told_to_wait(Side.CRM, datetime.now(UTC) + timedelta(minutes=10))
+        worker.turns.engine()
+        assert not worker._turn(Work(worker._take(), dict.fromkeys(main.ledger.hints())))
+        assert (list(main.ledger.hints()), worker._take()) == ([named], {STREAM})
+    finally:
+        worker.turns.close()
+
+
+def test_a_record_may_be_named_by_the_short_id_that_people_see(main):
+    assert main.spelled("salesforce:Contact:0035g0000000003") == "salesforce:Contact:0035g0000000003AAA"
+    assert main.spelled("create") == "create"

@@ -23,7 +23,7 @@ def filled(ledger, make, clock):
                 make.link(1, "p", kind=Kind.PERSON, snapshots=(snapshot,)),
             ],
             holds=[NewHold(HoldType.IDENTITY, person.ref, "Who?", {})],
-            clean={old.ref: old.version, person.ref: person.version},
+            clean={old.ref: (old.version, 0), person.ref: (person.version, 0)},
         )
     )
     ledger.remember("key", 1)

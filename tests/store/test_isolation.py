@@ -102,7 +102,7 @@ def test_the_same_records_and_keys_may_live_in_both(store, filled, make):
     other = store.at("other")
     other.record([make.message(1, version="other")])
     assert len(other.journal(Entries(intents=[make.action("a")], links=[make.link(1, "other")]))) == 1
-    other.journal(Entries(clean={make.message(1).ref: "other"}))
+    other.journal(Entries(clean={make.message(1).ref: ("other", 0)}))
     other.solved("scope")
     ledger = filled[0]
     assert ledger.facts([make.message(1).ref])[make.message(1).ref].version == "v1"

@@ -182,8 +182,18 @@ def test_decisions_are_kept_with_the_intent_that_carries_them_out(ledger, make):
 
 def test_clean_takes_the_mark_from_the_version_that_was_planned_only(ledger, make):
     ledger.record([make.message(1, version="v1"), make.message(2, version="v2")])
-    ledger.journal(Entries(clean={make.message(1).ref: "v1", make.message(2).ref: "v1", make.message(3).ref: "v1"}))
+    ledger.journal(Entries(clean={make.message(n).ref: ("v1", 0) for n in (1, 2, 3)}))
     assert [fact.ref.id for fact in ledger.dirty([Kind.MESSAGE], 10)] == ["2"]
+
+
+def test_clean_leaves_what_a_person_has_decided_about_since_it_was_planned(ledger, make):
+    ledger.record([make.message(1, version="v1")])
+    (planned,) = ledger.dirty([Kind.MESSAGE], 10)
+    ledger.journal(Entries(redo=[planned.ref]))
+    ledger.journal(Entries(clean={planned.ref: (planned.version, planned.asked)}))
+    (again,) = ledger.dirty([Kind.MESSAGE], 10)
+    ledger.journal(Entries(clean={again.ref: (again.version, again.asked)}))
+    assert ledger.dirty([Kind.MESSAGE], 10) == []
 
 
 def test_redo_puts_the_mark_back(ledger, make):
@@ -201,7 +211,7 @@ BREAKERS = {
     "a hold about an intent that is not there": lambda make: {
         "holds": [NewHold(HoldType.REFUSED, make.crm("x"), "?", {}, intent=99)]
     },
-    "a value that is no text": lambda make: {"redo": [], "clean": {make.message(1).ref: object()}},
+    "a value that is no text": lambda make: {"redo": [], "clean": {make.message(1).ref: (object(), 0)}},
 }
 
 

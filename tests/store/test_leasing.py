@@ -4,12 +4,28 @@ import threading
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import select, text, update
 
+from connector.app import LEASE
 from connector.errors import StoreError
 from connector.model import Cursor, IntentState, Side
+from connector.store.database import transaction
 from connector.store.entries import Entries
+from connector.store.schema import leases
+from connector.store.store import Store
 
 TTL = timedelta(seconds=60)
+
+
+def pass_(store, **time):
+    """So much later, by whatever clock the leases are compared."""
+    with transaction(store._engine, writes=True) as db:
+        for row in db.execute(select(leases)).all():
+            db.execute(
+                update(leases)
+                .where(leases.c.connection == row.connection)
+                .values(expires_at=row.expires_at - timedelta(**time))
+            )
 
 
 def test_a_second_engine_does_not_get_the_lease(store):
@@ -27,32 +43,63 @@ def test_each_connection_has_a_lease_of_its_own(store):
     assert store.at("other").lease("b:2", TTL)
 
 
-def test_a_renewed_lease_lasts(store, clock):
+def test_a_renewed_lease_lasts(store):
     first, second = store.at("main"), store.at("main")
     first.lease("a:1", TTL)
     for _ in range(3):
-        clock.pass_(seconds=50)
-        assert first.lease("a:1", TTL)
+        pass_(store, seconds=50)
+        assert first.renew(TTL)
     assert not second.lease("b:2", TTL)
 
 
-def test_an_expired_lease_is_taken_over_and_the_fence_rises(store, clock):
+def test_an_expired_lease_is_taken_over_and_the_fence_rises(store):
     first, second = store.at("main"), store.at("main")
     first.lease("a:1", TTL)
-    clock.pass_(seconds=60)
+    pass_(store, seconds=60)
     assert second.lease("b:2", TTL)
     assert second.fence > first.fence
-    assert not first.lease("a:1", TTL)
+    assert not first.renew(TTL)
 
 
-def test_an_expired_lease_that_nobody_took_is_renewed_and_still_writes(store, clock):
+def test_a_lease_that_another_took_and_gave_back_is_not_renewed_and_nothing_is_written(store):
+    """Two actors: engine A is stopped in mid-turn; B does the work and gives the lease back; A wakes with its stale plan."""
+    first, second = store.at("main"), store.at("main")
+    first.lease("a:1", TTL)
+    pass_(store, seconds=60)
+    second.lease("b:2", TTL)
+    second.release()
+    assert not first.renew(TTL)
+    with pytest.raises(StoreError, match="taken over the connection main"):
+        first.begin_run("tick")
+
+
+def test_an_expired_lease_that_nobody_took_is_renewed_and_still_writes(store):
     ledger = store.at("main")
     ledger.lease("a:1", TTL)
-    clock.pass_(hours=1)
+    pass_(store, hours=1)
     ledger.begin_run("tick")
     fence = ledger.fence
-    assert ledger.lease("a:1", TTL)
+    assert ledger.renew(TTL)
     assert ledger.fence == fence
+
+
+def test_a_machine_whose_clock_is_ahead_takes_no_lease_from_another(new_url, clock):
+    url = new_url("postgresql")
+    here = Store.open(url, clock=clock)
+    ahead = Store.open(url, clock=lambda: clock() + timedelta(minutes=10))
+    here.at("main").lease("a:1", TTL)
+    assert not ahead.at("main").lease("b:2", TTL)
+    here.close()
+    ahead.close()
+
+
+def test_a_process_that_dies_in_a_transaction_keeps_the_connection_no_longer_than_a_lease(new_url, clock):
+    """Its machine is gone without a word, so that PostgreSQL believes for hours that it is still there."""
+    store = Store.open(new_url("postgresql"), clock=clock)
+    with transaction(store._engine, writes=False) as db:
+        limit = db.scalar(text("SHOW idle_in_transaction_session_timeout"))
+    assert timedelta(seconds=int(limit.removesuffix("s"))) < LEASE
+    store.close()
 
 
 def test_a_released_lease_is_free_at_once(store):
@@ -62,10 +109,10 @@ def test_a_released_lease_is_free_at_once(store):
     assert second.lease("b:2", TTL)
 
 
-def test_releasing_what_was_taken_over_leaves_the_new_holder_alone(store, clock):
+def test_releasing_what_was_taken_over_leaves_the_new_holder_alone(store):
     first, second, third = (store.at("main") for _ in range(3))
     first.lease("a:1", TTL)
-    clock.pass_(hours=1)
+    pass_(store, hours=1)
     second.lease("b:2", TTL)
     first.release()
     assert not third.lease("c:3", TTL)
@@ -78,7 +125,7 @@ def overtaken(store, clock, make):
     ledger.lease("a:1", TTL)
     (intent,) = ledger.journal(Entries(intents=[make.action("a")]))
     ledger.mark_sending([intent.id], clock())
-    clock.pass_(hours=1)
+    pass_(store, hours=1)
     store.at("main").lease("b:2", TTL)
     return ledger, intent
 

@@ -36,7 +36,7 @@ def journal(ledger: Ledger, make, intents: list[Intent]) -> None:
         links=[make.link(1, "b")],
         states={subject: (State.HELD, "asked")},
         holds=[hold],
-        clean={subject: "v1"},
+        clean={subject: ("v1", 0)},
         redo=[subject],
     )
     ledger.journal(entries)

@@ -1,14 +1,19 @@
 """Each guard trips one case above its limit, and not one case below."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from connector.errors import Refusal
 from connector.model import Action, Decision, Fact, Kind, Life, Link, Observed, Op, Outcome, Ref, Side
 from connector.store.entries import Entries, Pins
-from connector.sync.guards import EXAMPLES, HANDFUL, Tally, check_canaries, check_pins, judge
+from connector.sync import guards
+from connector.sync.guards import EXAMPLES, HANDFUL, Tally, check_pins
 from connector.sync.merge import FIRST
+
+judge = partial(guards.judge, connection="shop")
+check_canaries = partial(guards.check_canaries, connection="shop")
 
 PINS = Pins("cw-1", "sf-1", "digest-1")
 
@@ -81,6 +86,14 @@ def test_a_run_above_the_limit_is_refused_with_examples_and_the_way_out(code, ma
     assert refusal.value.code == code
     assert len(refusal.value.examples) == EXAMPLES
     assert f"--allow {code}" in refusal.value.way_out
+
+
+def test_the_way_out_names_every_guard_that_the_run_trips_and_those_that_are_allowed_already():
+    made = tally(remove, HANDFUL + 1)
+    made.unlinks = tally(unlink, HANDFUL + 1).unlinks
+    with pytest.raises(Refusal) as refusal:
+        judge(made, all_of(10), {"empty_side"})
+    assert "--allow empty_side --allow mass_remove --allow mass_unlink`" in refusal.value.way_out
 
 
 @pytest.mark.parametrize(("code", "make", "links", "limit"), GUARDS)
@@ -212,7 +225,7 @@ def test_a_side_that_shows_none_of_its_records_is_refused_with_examples_and_the_
         check_canaries(Side.CRM, canaries(*[GONE] * 5), HANDFUL)
     assert refusal.value.code == "empty_side"
     assert len(refusal.value.examples) == EXAMPLES
-    assert "connector sync --allow empty_side" in refusal.value.way_out
+    assert "connector --connection shop sync --allow empty_side" in refusal.value.way_out
     check_canaries(Side.CRM, canaries(*[GONE] * 5), HANDFUL, {"empty_side"})
 
 

@@ -55,7 +55,7 @@ def update(n=1, **fields):
 
 
 def sift(actions, facts=(), said=(), written=(), withheld=None):
-    withheld = withheld or Withheld()
+    withheld = withheld or Withheld("shop")
     entries = withheld.sift(Entries(intents=actions), Lately(NOW, dict(facts), said, dict(written)))
     return entries, {one.code: one for one in withheld.refusals()}
 
@@ -73,7 +73,7 @@ def test_a_reply_that_was_asked_for_too_long_ago_is_held_back(age, leaves):
 @pytest.mark.parametrize(("count", "leave"), [(BURST, BURST), (BURST + 1, 0)])
 def test_a_burst_of_replies_is_held_back_as_a_whole(count, leave):
     actions = [reply(n, conversation=n) for n in range(count)]
-    entries, refusals = sift(actions, withheld=Withheld(sends=count))
+    entries, refusals = sift(actions, withheld=Withheld("shop", sends=count))
     assert (len(entries.intents), list(refusals)) == (leave, [] if leave else ["reply_burst"])
 
 
@@ -162,11 +162,11 @@ def test_a_guard_shows_three_examples_and_the_command_that_allows_it_once(code):
     case = CASES[code]
     facts = {ref_: fact for some in case.get("facts", ()) for ref_, fact in some.items()}
     rest = {"facts": facts, "written": case.get("written", {})}
-    _, refusals = sift(case["actions"], **rest, withheld=Withheld(sends=case.get("sends", 0)))
+    _, refusals = sift(case["actions"], **rest, withheld=Withheld("shop", sends=case.get("sends", 0)))
     assert list(refusals) == [code]
     assert len(refusals[code].examples) == EXAMPLES
-    assert f"connector sync --allow {code}" in refusals[code].way_out
-    entries, refusals = sift(case["actions"], **rest, withheld=Withheld({code}, case.get("sends", 0)))
+    assert f"connector --connection shop sync --allow {code}" in refusals[code].way_out
+    entries, refusals = sift(case["actions"], **rest, withheld=Withheld("shop", {code}, case.get("sends", 0)))
     assert (left(entries), refusals) == ([one.unique for one in case["actions"]], {})
 
 
