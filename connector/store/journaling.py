@@ -64,7 +64,8 @@ class Journaling(Scoped):
         self._open_holds(db, entries.holds)
         self._decide(db, entries, ids)
         self._clean(db, entries.clean)
-        self._redo(db, [*entries.redo, *entries.kept])
+        # What the connector itself wants decided anew it knows of when it plans ahead; what a person decided, it does not.
+        self._redo(db, [*entries.redo, *entries.kept], AGAIN if entries.closed_holds else {"dirty": True})
         return journaled
 
     def _close_holds(self, db: Connection, closed: Iterable[tuple[int, str, str, str]]) -> None:
@@ -353,11 +354,9 @@ class Journaling(Scoped):
         with self._writing() as db:
             db.execute(update(facts).where(mine, or_(facts.c.ref.in_(active), out)).values(**AGAIN))
 
-    def _redo(self, db: Connection, redo: Iterable[Ref]) -> None:
+    def _redo(self, db: Connection, redo: Iterable[Ref], mark: Mapping[str, Any]) -> None:
         for some in listed(db, (str(ref) for ref in redo)):
-            db.execute(
-                update(facts).where(facts.c.connection == self.connection, facts.c.ref.in_(some)).values(**AGAIN)
-            )
+            db.execute(update(facts).where(facts.c.connection == self.connection, facts.c.ref.in_(some)).values(**mark))
 
 
 def _changeable(seen: IntentState | None) -> list[str]:

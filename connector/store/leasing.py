@@ -12,6 +12,9 @@ EVER = datetime.min.replace(tzinfo=UTC)
 
 
 class Leasing(Scoped):
+    left_alone = timedelta(0)
+    """How long nobody had held the lease when it was taken. Whoever held it before did nothing in that time."""
+
     def lease(self, holder: str, ttl: timedelta) -> bool:
         """Takes the lease; False while somebody else has it, this ledger included.
 
@@ -33,6 +36,7 @@ class Leasing(Scoped):
                 return False
             db.execute(update(leases).where(row).values(holder=holder, fence=fence + 1, expires_at=now + ttl))
         self.fence = fence + 1
+        self.left_alone = timedelta(0) if expires_at == EVER else now - expires_at
         return True
 
     def renew(self, ttl: timedelta) -> bool:

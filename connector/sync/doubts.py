@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from connector.adapters.base import Adapter, Lookup, Probe
 from connector.errors import RemoteError
-from connector.model import Fact, Fields, HoldType, Intent, IntentState, Life, Observed, Op, Receipt, Ref, Side
+from connector.model import Fact, Fields, HoldType, Intent, IntentState, Observed, Op, Receipt, Ref, Side
 from connector.store.entries import Entries, NewHold
 from connector.store.store import Ledger
 from connector.sync.failures import Failures
@@ -67,10 +67,12 @@ class Doubts:
 
     def _stopped(self, flying: Sequence[Intent]) -> None:
         """Two actors: the connector dies in a call, and the platform works on it all the same, as long after our end as it may. When
-        the call began tells little: a batch may have taken minutes by then, and another machine's clock may have told the time.
+        the call began tells little: a batch may have taken minutes by then, and another machine's clock may have told the time. What
+        is known is since when nobody has held the lease.
         """
         for side in Side:
-            look = self._clock() + self._adapters[side].capabilities.lag
+            lag = self._adapters[side].capabilities.lag
+            look = self._clock() + lag - min(lag, self._ledger.left_alone)
             ids = [one.id for one in flying if one.state is IntentState.SENDING and one.action.side is side]
             self._ledger.doubt(ids, look, "the connector stopped while it was being sent")
 
@@ -151,10 +153,8 @@ class Doubts:
                 continue
             before = facts.get(now.ref)
             fate = Fate.LANDED if intent.action.target is None else fate_of_update(fields, before, now)
-            if fate is not Fate.LANDED and now.life is Life.LIVE and self._landing.has_landed(intent, now.fields):
-                fate = Fate.LANDED if now.ours else Fate.EDITED
-            if fate in (Fate.LANDED, Fate.EDITED):
-                landed.append(_landed(intent, fields, before, now, fate))
+            if fate is Fate.LANDED:
+                landed.append(_landed(intent, fields, before, now))
             elif fate is Fate.NEVER_SENT:
                 absent.append(intent.id)
             else:
@@ -166,11 +166,10 @@ class Doubts:
         self._landing.anew([intent], "somebody wrote after us; decided anew", [fact] if fact else [])
 
 
-def _landed(intent: Intent, fields: Fields, before: Fact | None, now: Observed, fate: Fate) -> Landed:
+def _landed(intent: Intent, fields: Fields, before: Fact | None, now: Observed) -> Landed:
     """Two actors: the answer to our creation is lost and a person edits the new record; or merges another contact into it,
     so that we write to it for that one, and its last author is us again. What it shows then is no read-back of ours."""
-    made = now.ours and before is None
-    if fate is Fate.LANDED and (intent.action.target or made):
+    if intent.action.target or (now.ours and before is None):
         return Landed(intent, Receipt(now.ref, False, now.fields), fields)
     found = fold(before, now, intent.action.side) or before
     return Landed(intent, Receipt(now.ref, False, None), fields, replace(found, dirty=True) if found else None)

@@ -4,13 +4,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from connector.mapping.compiled import Compiled
-from connector.model import Fact, Fields, Intent, Kind, Link, Op, Ref, Side
+from connector.model import Fact, Intent, Kind, Link, Op, Ref
 from connector.store.entries import Entries, Settlement
 from connector.store.store import Ledger
-from connector.sync.pairs import canonical
 from connector.sync.placeholders import Linked, parents
-from connector.sync.recovery import shows_ours
-from connector.sync.settling import Landed, no_read_back, personas_beside, rules_of, settlement
+from connector.sync.settling import Landed, no_read_back, personas_beside, settlement
 
 
 class Landing:
@@ -48,17 +46,6 @@ class Landing:
             replace(one, snapshots=(*one.snapshots, *no_read_back([known.get(link.id, {}) for link in others])))
             for one, others in zip(settlements, beside, strict=True)
         ]
-
-    def has_landed(self, intent: Intent, fields: Fields) -> bool:
-        """Whether a record shows values of this update, which nobody had told before."""
-        action = intent.action
-        links = [one for one in self._ledger.links_of([action.subject], active=True) if one.kind is action.kind]
-        known = self._ledger.snapshots(link.id for link in links)
-        agreed = [sides[action.side].fields for sides in known.values() if action.side in sides]
-        crm = action.target if action.side is Side.CRM else next((link.crm for link in links), None)
-        rules = rules_of(self._mapping, action.kind, crm)
-        shown = canonical(rules, action.side, fields, {})
-        return any(shows_ours(rules, action.after.get(action.side, {}), shown, one) for one in agreed)
 
     def anew(self, intents: Sequence[Intent], why: str, seen: Sequence[Fact] = (), others: Sequence[Ref] = ()) -> None:
         """Give these writes up and decide them anew, with what was `seen` meanwhile; in one transaction."""

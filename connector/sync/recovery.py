@@ -1,15 +1,12 @@
 """What became of a write whose answer never came. Pure."""
 
-from collections.abc import Sequence
 from enum import StrEnum
 
-from connector.mapping.compiled import FieldRule
-from connector.model import Fact, Fields, Life, Observed
+from connector.model import Fact, Life, Observed
 
 
 class Fate(StrEnum):
     LANDED = "landed"
-    EDITED = "edited"
     NEVER_SENT = "never_sent"
     OVERTAKEN = "overtaken"
 
@@ -18,7 +15,8 @@ def fate_of_update(fields: dict[str, object], before: Fact | None, now: Observed
     """Compare what the target shows now with what we sent and with what it showed before.
 
     Two actors: our update lands and its answer is lost; a person then edits the same field. Repeating the write would
-    overwrite her edit, so anything that is neither the old value nor ours counts as overtaken and is merged afresh. `fields` are those of the write, with placeholders resolved.
+    overwrite her edit, so anything that is neither the old value nor ours counts as overtaken and is merged afresh.
+    `fields` are those of the write, with placeholders resolved.
     """
     if now.life is not Life.LIVE:
         return Fate.OVERTAKEN
@@ -31,19 +29,6 @@ def fate_of_update(fields: dict[str, object], before: Fact | None, now: Observed
     # The last writer is us, though it may have been an earlier write of ours, as the system reformatted it. Nobody wrote
     # after us, so sending again harms nobody.
     return Fate.NEVER_SENT if now.ours and shown else Fate.OVERTAKEN
-
-
-def shows_ours(rules: Sequence[FieldRule], sent: Fields, shown: Fields, agreed: Fields) -> bool:
-    """Whether a value of the write stands there that both sides had not agreed on before; all by line name, canonical.
-
-    Two actors: our update of two fields lands and its answer is lost; a person edits one of them. The other one tells that it
-    had landed, so hers is an edit of our value; compared with the time before, a label that she took off again would come back.
-    """
-    return any(
-        rule.same(sent[rule.name], shown[rule.name]) and not rule.same(sent[rule.name], agreed.get(rule.name))
-        for rule in rules
-        if not rule.link and rule.name in sent and rule.name in shown
-    )
 
 
 def _kept(value: object) -> object:

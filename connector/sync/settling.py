@@ -50,7 +50,7 @@ def settlement(
             facts=(gone,) if gone else (),
         )
     link = next((one for one in links if one.kind is action.kind and one.platform == action.subject), None)
-    rules = rules_of(mapping, action.kind, receipt.ref if action.side is Side.CRM else link.crm if link else None)
+    rules = _rules(mapping, action.kind, receipt.ref if action.side is Side.CRM else link.crm if link else None)
     after = _after(landed, rules, linked)
     confirmed = receipt.fields is not None or landed.found is not None
     unread = tuple(after[Side.CRM]) if action.side is Side.CRM and not confirmed else ()
@@ -119,7 +119,7 @@ def _sent(landed: Landed, mapping: Compiled, facts: Mapping[Ref, Fact]) -> Settl
     return Settlement(landed.intent.id, receipt, links=(link,), facts=(replace(message, dirty=True), *gone))
 
 
-def rules_of(mapping: Compiled, kind: Kind, crm: Ref | None) -> Sequence[FieldRule]:
+def _rules(mapping: Compiled, kind: Kind, crm: Ref | None) -> Sequence[FieldRule]:
     if kind is Kind.REPLY:
         return mapping.replies.fields if mapping.replies else ()
     rules = mapping.kind(kind)

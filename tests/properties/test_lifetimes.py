@@ -15,7 +15,7 @@ from connector.adapters.memory import Fault
 from connector.errors import Rejected
 from connector.mapping.compiled import Context, compile_mapping
 from connector.mapping.load import parse_mapping
-from connector.model import HoldType, Kind, Life, Op, Ref, Side, State
+from connector.model import HoldType, Kind, Life, Ref, Side, State
 from connector.store.store import Store
 from connector.sync.report import Report
 
@@ -367,20 +367,3 @@ def test_a_message_that_is_seen_before_its_conversation_is_filtered_by_what_that
     worlds.engine.round([(Side.CRM, "changes")], Report())
     worlds.quiet()
     assert state(worlds, message) is State.SYNCED, worlds.facts()[message].reason
-
-
-def test_two_values_that_landed_are_told_from_a_persons_edit_of_one_of_them(worlds: Worlds) -> None:
-    """The answer to a write of two fields is lost, and an agent takes a label off again; the other field shows that the
-    write had landed, so hers is an edit of our value."""
-    person, _ = customer(worlds, tags=["new"])
-    worlds.quiet()
-    (contact,) = worlds.live(Side.CRM, "Contact")
-    worlds.crm.person_edits(contact, {"Labels": "late;new", "City": "Delft"})
-    worlds.platform.fail("upsert", Fault.LOST_ANSWER)
-    worlds.clock.sleep(60)
-    turn(worlds)
-    assert worlds.fields(person)["tags"] == ["late", "new"]
-    worlds.platform.person_edits(person, {"tags": ["new"]})
-    worlds.quiet()
-    assert (worlds.fields(person)["tags"], worlds.fields(contact)["Labels"]) == (["new"], "new")
-    assert all(intent.action.op is not Op.SEND for page in worlds.ledger.all_intents() for intent, _ in page)

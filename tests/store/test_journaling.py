@@ -189,7 +189,9 @@ def test_clean_takes_the_mark_from_the_version_that_was_planned_only(ledger, mak
 def test_clean_leaves_what_a_person_has_decided_about_since_it_was_planned(ledger, make):
     ledger.record([make.message(1, version="v1")])
     (planned,) = ledger.dirty([Kind.MESSAGE], 10)
-    ledger.journal(Entries(redo=[planned.ref]))
+    ledger.journal(Entries(holds=[NewHold(HoldType.IDENTITY, planned.ref, "Who?", {})]))
+    (hold,) = ledger.open_holds()
+    ledger.journal(Entries(closed_holds=[(hold.id, "create", "kim", "asked her")], redo=[planned.ref]))
     ledger.journal(Entries(clean={planned.ref: (planned.version, planned.asked)}))
     (again,) = ledger.dirty([Kind.MESSAGE], 10)
     ledger.journal(Entries(clean={again.ref: (again.version, again.asked)}))

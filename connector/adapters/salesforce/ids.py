@@ -30,9 +30,3 @@ def may_be_id(text: str, object_: str) -> bool:
     if len(text) != 18 or not text.isascii() or not text.isalnum() or id18(text[:15]) != text:
         return False
     return PREFIXES.get(text[:3], object_) == object_
-
-
-def names_person(text: str) -> bool:
-    """Whether a text can be the 18-character id of a contact or a lead."""
-    kind = PREFIXES.get(text[:3])
-    return kind in ("Contact", "Lead") and may_be_id(text, kind)

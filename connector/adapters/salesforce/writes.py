@@ -15,7 +15,7 @@ from enum import Enum
 from connector.adapters.base import Write
 from connector.adapters.salesforce import errors
 from connector.adapters.salesforce.client import SUBREQUESTS, Answer, Client, Record, Sub
-from connector.adapters.salesforce.ids import SYSTEM, is_id, names_person
+from connector.adapters.salesforce.ids import SYSTEM, is_id
 from connector.adapters.salesforce.records import ref
 from connector.adapters.salesforce.soql import named
 from connector.errors import RecordGone, Rejected, RemoteError, SchemaDrift, Transient, Unreadable
@@ -375,19 +375,11 @@ def _chunks(rows: Sequence[Row], size: int) -> list[Chunk]:
     for row in rows:
         groups.setdefault(row.group, []).append(row)
     length = min(COLLECTION, size)
-    for group in groups.values():
-        group.sort(key=_person)
     return [
         Chunk(tuple(group[start : start + length]))
         for group in groups.values()
         for start in range(0, len(group), length)
     ]
-
-
-def _person(row: Row) -> str:
-    """The contact or lead that a row hangs on. Its rows go together: a write locks it, and two transactions that write below one
-    contact wait for one another (Salesforce, "Record-Level Locking")."""
-    return next((id_ for id_ in row.write.fields.values() if isinstance(id_, str) and names_person(id_)), "")
 
 
 def _bundle(chunks: deque[Chunk], most: int) -> list[Chunk]:
