@@ -117,8 +117,9 @@ class Observed:
 class Fact:
     """What the store remembers of a record: the newest observation folded over the earlier ones.
 
-    `dirty` says that no plan has looked at this version yet, `asked` how often a decision about it was asked for besides. `edited` says that the text changed after it was first
-    seen. `state` and `reason` are the account of a message and None for other kinds.
+    `dirty` says that no plan has looked at this version yet, `settled` how often people have settled something about it.
+    `edited` says that the text changed after it was first seen. `state` and `reason` are the account of a message and None for
+    other kinds.
     """
 
     ref: Ref
@@ -137,7 +138,7 @@ class Fact:
     dirty: bool = True
     state: State | None = None
     reason: str | None = None
-    asked: int = 0
+    settled: int = 0
 
 
 @dataclass(frozen=True, slots=True)

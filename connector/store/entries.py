@@ -72,8 +72,8 @@ class Entries:
     `requeued` are intents that a person wants sent again, `dropped` (intent id, why) those that shall never go out,
     `refused` (intent id, error) those that the other side said no to for good. `seen` holds, of intents that a person decided
     about, the state in which she saw them.
-    `clean` holds the version the plan looked at, and how often a decision had been asked for: news that arrived since, or a person
-    who has decided since, keeps the record dirty.
+    `clean` holds the version the plan looked at, and how often people had settled something about it: news that arrived since, or a
+    hold that was settled since, keeps the record dirty.
     `redo` are records to be decided anew now, `kept` those that stay news: they wait for a write under way, or theirs was held back.
     """
 

@@ -26,11 +26,10 @@ CLEAN = (
         facts.c.connection == bindparam("planned_in"),
         facts.c.ref == bindparam("planned_ref"),
         facts.c.version == bindparam("planned_version"),
-        facts.c.asked == bindparam("planned_asked"),
+        facts.c.settled == bindparam("planned_settled"),
     )
     .values(dirty=False)
 )
-AGAIN = {"dirty": True, "asked": facts.c.asked + 1}
 
 
 class Journaling(Scoped):
@@ -64,8 +63,7 @@ class Journaling(Scoped):
         self._open_holds(db, entries.holds)
         self._decide(db, entries, ids)
         self._clean(db, entries.clean)
-        # What the connector itself wants decided anew it knows of when it plans ahead; what a person decided, it does not.
-        self._redo(db, [*entries.redo, *entries.kept], AGAIN if entries.closed_holds else {"dirty": True})
+        self._redo(db, [*entries.redo, *entries.kept], settled=bool(entries.closed_holds))
         return journaled
 
     def _close_holds(self, db: Connection, closed: Iterable[tuple[int, str, str, str]]) -> None:
@@ -340,9 +338,9 @@ class Journaling(Scoped):
                 "planned_in": self.connection,
                 "planned_ref": str(ref),
                 "planned_version": version,
-                "planned_asked": asked,
+                "planned_settled": settled,
             }
-            for ref, (version, asked) in clean.items()
+            for ref, (version, settled) in clean.items()
         ]
         many(db, CLEAN, planned)
 
@@ -352,9 +350,11 @@ class Journaling(Scoped):
         active = select(links.c.platform).where(links.c.connection == self.connection, links.c.active.is_(True))
         out = facts.c.state == State.FILTERED.value
         with self._writing() as db:
-            db.execute(update(facts).where(mine, or_(facts.c.ref.in_(active), out)).values(**AGAIN))
+            db.execute(update(facts).where(mine, or_(facts.c.ref.in_(active), out)).values(dirty=True))
 
-    def _redo(self, db: Connection, redo: Iterable[Ref], mark: Mapping[str, Any]) -> None:
+    def _redo(self, db: Connection, redo: Iterable[Ref], *, settled: bool) -> None:
+        # What the connector itself wants decided anew it knows of when it plans ahead; what a person settled, it does not.
+        mark = {"dirty": True, "settled": facts.c.settled + 1} if settled else {"dirty": True}
         for some in listed(db, (str(ref) for ref in redo)):
             db.execute(update(facts).where(facts.c.connection == self.connection, facts.c.ref.in_(some)).values(**mark))
 

@@ -115,7 +115,7 @@ def fact_of(row: Row) -> Fact:
         dirty=row["dirty"],
         state=None if row["state"] is None else State(row["state"]),
         reason=row["reason"],
-        asked=row["asked"],
+        settled=row["settled"],
     )
 
 

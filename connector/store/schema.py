@@ -133,8 +133,8 @@ facts = Table(
     Column("direction", Word),
     Column("private", Boolean, nullable=False),
     Column("inbox", Prose),
-    # How often a decision was asked for, by whoever marked the row dirty though its record had not changed.
-    Column("asked", Integer, nullable=False, server_default="0"),
+    # How often people have settled something about the record.
+    Column("settled", Integer, nullable=False, server_default="0"),
     PrimaryKeyConstraint("connection", "ref"),
 )
 _index_where("facts_dirty", facts.c.dirty.is_(True), (facts.c.connection, facts.c.order_key))

@@ -78,7 +78,7 @@ class Draft:
             closed_holds=self.closed_holds,
             decisions=self.decisions,
             clean={
-                fact.ref: (fact.version, fact.asked) for fact in self._looked_at(work) if fact.ref not in self.waiting
+                fact.ref: (fact.version, fact.settled) for fact in self._looked_at(work) if fact.ref not in self.waiting
             },
             redo=self.redo,
             kept=sorted(self.waiting),

@@ -36,8 +36,8 @@ EMPTIED = 1000
 """Changed fields that weigh as much as an emptied one: more than any record has."""
 NONE: Final[Map[Ref, Fact]] = MappingProxyType({})
 CANARIES = 5
-"""Of the oldest and of the newest linked records so many are looked at before anything is written: enough that people do not delete them all by chance, few enough
-for one call."""
+"""Of the oldest and of the newest linked records so many are looked at before anything is written: enough that people do not
+delete them all by chance, few enough for one call."""
 
 
 Case: TypeAlias = tuple[str, str]
@@ -185,6 +185,7 @@ def judge(tally: Tally, links: Map[Kind, int], allowed: Collection[str] = (), *,
     for (kind, name), cases in sorted(tally.changes.items(), key=lambda item: len(item[1]), reverse=True):
         many = f"changes {name} {len(cases)} times"
         limit("mass_change", len(cases), many, CHANGE_SHARE, kind, tally.worst(cases))
-    for code, (message, examples) in tripped.items():
+    if tripped:
+        code, (message, examples) = next(iter(tripped.items()))
         way_out = f"Look at it with `connector plan`; allow it once with {allowing(connection, {*allowed, *tripped})}."
         raise Refusal(code, message, way_out, examples)

@@ -16,7 +16,6 @@ from connector.sync.observe import moved_to
 WITNESSES = 20
 """Records below a vanished one that are asked where they are; one would do, some may have been deleted with it."""
 FOLLOWED = (Kind.PERSON, Kind.CONVERSATION)
-WITNESS = (Kind.CONVERSATION, Kind.MESSAGE)
 
 
 class Whereabouts:
@@ -43,5 +42,7 @@ class Whereabouts:
         threads = own if kind is Kind.CONVERSATION else self._ledger.children(own, Kind.CONVERSATION)
         messages = self._ledger.children(threads, Kind.MESSAGE)
         below = self._ledger.links_of([*threads, *messages[-WITNESSES:]], active=True)
-        witnesses = sorted({link.crm for link in below if link.kind in WITNESS and link.crm != loser})
+        witnesses = sorted(
+            {link.crm for link in below if link.kind in (Kind.CONVERSATION, Kind.MESSAGE) and link.crm != loser}
+        )
         return moved_to(loser, self._adapters[side].fetch(witnesses)) if witnesses else None

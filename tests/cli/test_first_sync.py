@@ -125,7 +125,9 @@ def test_a_changed_mapping_is_refused_until_its_plan_is_approved(used):
     refused = used.run("sync")
     assert refused.exit_code == 4
     assert "connector plan --approve" in " ".join(refused.stderr.split())
-    assert not used.json("status", code=1)[0]["mapping_approved"]
+    found = used.json("status", code=1)[0]
+    assert not found["mapping_approved"]
+    assert "changed_mapping" in [one["code"] for one in found["problems"]], "who looks in the morning sees why"
     planned = used.json("plan", "--limit", "0", code=None)[0]
     assert not planned["approved"]
     changes = [change for write in planned["writes"] for change in write["changes"]]

@@ -19,7 +19,7 @@ from connector.model import Action, Cursor, Fact, Kind, Op, Receipt, Ref, Side
 from connector.store import store as module
 from connector.store.entries import Entries, NewLink, Settlement
 
-def die(*_):
+def die(*_, **_named):
     os.kill(os.getpid(), signal.SIGKILL)
 
 ledger = module.Store.open(sys.argv[1], clock=lambda: datetime(2026, 1, 1, tzinfo=UTC)).at("main")

@@ -192,9 +192,9 @@ def test_clean_leaves_what_a_person_has_decided_about_since_it_was_planned(ledge
     ledger.journal(Entries(holds=[NewHold(HoldType.IDENTITY, planned.ref, "Who?", {})]))
     (hold,) = ledger.open_holds()
     ledger.journal(Entries(closed_holds=[(hold.id, "create", "kim", "asked her")], redo=[planned.ref]))
-    ledger.journal(Entries(clean={planned.ref: (planned.version, planned.asked)}))
+    ledger.journal(Entries(clean={planned.ref: (planned.version, planned.settled)}))
     (again,) = ledger.dirty([Kind.MESSAGE], 10)
-    ledger.journal(Entries(clean={again.ref: (again.version, again.asked)}))
+    ledger.journal(Entries(clean={again.ref: (again.version, again.settled)}))
     assert ledger.dirty([Kind.MESSAGE], 10) == []
 
 

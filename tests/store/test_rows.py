@@ -70,7 +70,7 @@ facts = st.builds(
     dirty=st.booleans(),
     state=st.sampled_from(State),
     reason=maybe(words),
-    asked=st.just(0),
+    settled=st.just(0),
 )
 decisions = st.builds(
     Decision,
@@ -180,8 +180,8 @@ def test_decisions_come_back(store, some):
 
 @given(facts)
 def test_a_fact_row_is_the_fact(fact):
-    # The database alone counts how often a decision was asked for.
-    assert rows.fact_of({**rows.fact_row("main", fact), "asked": 0}) == fact
+    # The database alone counts how often people have settled something.
+    assert rows.fact_of({**rows.fact_row("main", fact), "settled": 0}) == fact
 
 
 @given(st.lists(st.tuples(refs, times), max_size=5))
