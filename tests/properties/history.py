@@ -189,7 +189,7 @@ def _was_counted(worlds: Worlds, conversation: Ref, rule: FieldRule, threads: li
                 there = sum(at <= version.changed_at for at in sent)
                 assert 1 <= int(str(value)) <= there, f"{thread.ref}.{rule.crm} is {value}, there were {there}"
         if thread.latest.life is Life.LIVE and worlds.platform.records[conversation].latest.life is Life.LIVE:
-            count = int(str(thread.latest.fields[rule.crm]))
+            count = int(str(thread.latest.fields.get(rule.crm, 0)))
             assert count <= len(public), f"{thread.ref}.{rule.crm} is {count} in the end, there were {len(public)}"
 
 
@@ -201,7 +201,8 @@ def changes(record: Record, name: str) -> Iterator[tuple[Version, Value]]:
 
 
 def no_edit_of_a_person_was_taken_back(worlds: Worlds) -> None:
-    """We wrote A, a person made it B, and we wrote A again though nobody on the other side had touched it since."""
+    """We wrote A, a person made it B, and we wrote A again though nobody on the other side had touched it since. Of a write whose
+    answer never came nobody can tell afterwards whether it had landed before she changed the record."""
     for side, object_ in ((Side.CRM, "Contact"), (Side.PLATFORM, "person")):
         fields = {rule.crm: rule.platform for rule in worlds.mapping.persons.fields}
         fields = fields if side is Side.CRM else {platform: crm for crm, platform in fields.items() if platform}
@@ -218,16 +219,17 @@ def _merged_into(worlds: Worlds, ref: Ref) -> bool:
 def _judge(worlds: Worlds, side: Side, ref: Ref, name: str, other: str | None) -> None:
     history = worlds.system(side).records[ref].history
     changes = [
-        (version.by == US, version.changed_at, version.fields.get(name))
+        (version.by == US, version, version.fields.get(name))
         for before, version in zip([None, *history], history, strict=False)
         if before is None or before.fields.get(name) != version.fields.get(name)
     ]
-    for (first, at, value), (second, _, typed), (third, again, once_more) in zip(
+    for (first, ours, value), (second, _, typed), (third, again, once_more) in zip(
         changes, changes[1:], changes[2:], strict=False
     ):
-        if first and third and not second and value == once_more and typed != value:
+        answered = (ref, ours.number) not in worlds.made.unanswered
+        if first and third and not second and value == once_more and typed != value and answered:
             touched = any(
-                at <= version.changed_at <= again and version.by != US
+                ours.changed_at <= version.changed_at <= again.changed_at and version.by != US
                 for record in worlds.system(Side.PLATFORM if side is Side.CRM else Side.CRM).records.values()
                 if record.ref.object == ("person" if side is Side.CRM else "Contact")
                 for before, version in zip([None, *record.history], record.history, strict=False)

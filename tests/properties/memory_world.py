@@ -2,11 +2,13 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Executor, Future
+from contextlib import contextmanager, nullcontext
 from copy import copy, deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -14,12 +16,12 @@ from weakref import WeakKeyDictionary
 from databases import Databases
 from sqlalchemy import Connection, event
 
-from connector.adapters.base import FieldInfo
+from connector.adapters.base import FieldInfo, Write
 from connector.adapters.memory import PLATFORM_OBJECTS, MemoryAdapter, MemorySystem, memory_object
 from connector.adapters.memory_system import Record, Version
 from connector.mapping.compiled import Compiled, Context, compile_mapping
 from connector.mapping.load import load_mapping
-from connector.model import Fact, Fields, IntentState, Kind, Life, Link, Observed, Ref, Side
+from connector.model import Fact, Fields, Intent, IntentState, Kind, Life, Link, Observed, Ref, Side
 from connector.store.store import Ledger, Store
 from connector.sync.engine import Engine
 
@@ -126,10 +128,10 @@ GATEWAYS: WeakKeyDictionary[Store, Gateway] = WeakKeyDictionary()
 class Watched:
     """An adapter whose calls are counted as effects before they are made, and whose writes are looked up in the journal: none
     leaves without an intent that is committed as being sent. Of each reply it is noted which message it became, whatever the
-    connector is told."""
+    connector is told, and of each other write which versions it made."""
 
-    def __init__(self, adapter: Any, effects: Effects, ledger: Ledger, became: dict[str, Ref]) -> None:
-        self._adapter, self._effects, self._ledger, self._became = adapter, effects, ledger, became
+    def __init__(self, adapter: Any, effects: Effects, ledger: Ledger, became: dict[str, Ref], made: "Made") -> None:
+        self._adapter, self._effects, self._ledger, self._became, self._made = adapter, effects, ledger, became, made
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._adapter, name)
@@ -146,13 +148,49 @@ class Watched:
                     assert args[1] in {one.token for one in flying}, "a reply leaves without an intent"
                 else:
                     assert len(flying) >= len(args[0]), "writes leave without an intent"
+            watch = self._made.by_call(self._adapter.world, flying, args[0]) if name == "upsert" else nullcontext()
             try:
-                return found(*args, **named)
+                with watch:
+                    return found(*args, **named)
             finally:
                 if name == "send" and len(received) > before:
                     self._became[args[1]] = received[-1].message
 
         return effect
+
+
+@dataclass
+class Made:
+    """Versions that our calls made of records, by ref and number."""
+
+    unanswered: set[tuple[Ref, int]] = field(default_factory=set)
+    """What nobody can tell afterwards: the answer never came, or the process died before it could note it."""
+    _calls: list[tuple[set[str], set[tuple[Ref, int]]]] = field(default_factory=list)
+    """Tokens of what was under way, and what came of it."""
+
+    @contextmanager
+    def by_call(self, world: MemorySystem, flying: Sequence[Intent], writes: Sequence[Write]) -> Iterator[None]:
+        there = len(world.records)
+        before = {one.target: len(world.records[one.target].history) for one in writes if one.target in world.records}
+        made: set[tuple[Ref, int]] = set()
+        self._calls.append(({one.token for one in flying}, made))
+        answered = False
+        try:
+            yield
+            answered = True
+        finally:
+            for ref in [*before, *islice(world.records, there, None)]:
+                late = world.records[ref].history[before.get(ref, 0) :]
+                made.update((ref, version.number) for version in late if version.by == "connector")
+            if not answered:
+                self.unanswered |= made
+
+    def process_died(self, ledger: Ledger) -> None:
+        flying = {one.token for one in ledger.in_flight() if one.state is IntentState.SENDING}
+        for tokens, made in self._calls:
+            if tokens & flying:
+                self.unanswered |= made
+        self._calls.clear()
 
 
 ADAPTER_CALLS = ("check", "describe", "users", "pull", "fetch", "find", "upsert", "send", "probe", "remove")
@@ -218,6 +256,7 @@ class Worlds:
     effects: Effects = field(default_factory=Effects)
     became: dict[str, Ref] = field(default_factory=dict)
     """The message that each reply became, by the token it was sent with. What a person sees who looks at the network."""
+    made: Made = field(default_factory=Made)
     earlier: list[Store] = field(default_factory=list)
     """Opened by processes before this one; other workers may use them still."""
 
@@ -244,7 +283,7 @@ class Worlds:
                 reads_back=self.reads_back,
                 marks_sends=self.marks_sends,
             )
-            return Watched(self.wired(made), self.effects, self.store.at(self.connection), self.became)
+            return Watched(self.wired(made), self.effects, self.store.at(self.connection), self.became, self.made)
 
         Gateway.of(self.store).effects = self.effects
         return Engine(
@@ -284,6 +323,7 @@ class Worlds:
         try:
             work(self.engine)
         except Killed:
+            self.made.process_died(self.ledger)
             return True
         finally:
             # Other workers on the same store live on.
@@ -297,7 +337,7 @@ class Worlds:
         url = copy_store(self.store, databases)
         other = copy(self)
         other.clock, other.platform, other.crm = deepcopy((self.clock, self.platform, self.crm))
-        other.became, other.earlier = dict(self.became), []
+        other.became, other.made, other.earlier = dict(self.became), deepcopy(self.made), []
         other.open(url)
         return other
 

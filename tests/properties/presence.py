@@ -102,7 +102,8 @@ def once_of(worlds: Worlds, conversation: Ref) -> set[Ref]:
 
 def is_asked_for_a_reason(worlds: Worlds, person: Ref) -> bool:
     """Whether people are asked who this is, and there is something to ask: somebody deleted a contact that may have been hers, or
-    the CRM has one that was not made for her and showed an address of hers."""
+    the CRM has one that was not made for her and showed an address of hers. A store that is restored asks about persons who have
+    been merged since: records of hers hang on contacts of both."""
     if not worlds.ledger.open_holds([person], type=HoldType.IDENTITY):
         return False
     own = f"{worlds.connection}:{person.id}"
@@ -110,7 +111,7 @@ def is_asked_for_a_reason(worlds: Worlds, person: Ref) -> bool:
     for ref, contact in worlds.crm.records.items():
         if ref.object != "Contact":
             continue
-        alike = bool(addresses & addresses_of(contact, "Email", "Phone"))
+        alike = bool(addresses & addresses_of(contact, "Email", "Phone")) or (worlds.restored and ref.id in hers)
         made_for_her = contact.history[0].fields.get("Key") == own
         if (alike and not made_for_her) or (
             (alike or made_for_her or ref.id in hers) and contact.latest.life is Life.GONE

@@ -12,6 +12,7 @@ from connector.mapping.model import Blank, Direction, Rule
 from connector.model import Fact, Fields, HoldType, IntentState, Kind, Life, Link, Op, Period, Ref, Side, State, Value
 from connector.service import backfilling
 from connector.sync import audit
+from connector.sync.drift import drifted
 from connector.sync.loading import load_history
 from connector.sync.pairs import UNIQUE
 
@@ -145,7 +146,9 @@ def both_sides_agree_or_a_person_is_asked(worlds: Worlds) -> None:
                     continue
                 if rule.crm in ("Email", "Phone") and (personas[link.crm] > 1 or taken(worlds, rule, link)):
                     continue
-                assert agree(worlds, rule, link), disagreement(worlds, rule, link)
+                assert agree(worlds, rule, link) or (worlds.restored and is_listed(worlds, rule, link)), disagreement(
+                    worlds, rule, link
+                )
 
 
 def taken(worlds: Worlds, rule: FieldRule, link: Link) -> bool:
@@ -159,13 +162,17 @@ def taken(worlds: Worlds, rule: FieldRule, link: Link) -> bool:
 def was_taken(worlds: Worlds, rule: FieldRule, link: Link) -> bool:
     """Whether the last decision tells that the value stayed with somebody who is another contact. That it is free by now is told
     by nobody; an audit lists the pair. Of one who was the same contact it has to come back."""
-    lately = [
-        one.row.decision for one in worlds.ledger.decisions_for(link.platform) if one.row.decision.field == rule.name
-    ]
-    if not lately or lately[-1].rule != UNIQUE:
-        return False
+    made = [one for one in worlds.ledger.decisions_for(link.platform) if one.row.decision.field == rule.name]
+    # Time stands still while a round decides, so there may be several last ones.
+    last = [one.row.decision for one in made if one.decided_at == made[-1].decided_at]
     mates = {one.platform for one in worlds.ledger.links_of([link.crm])}
-    return Ref.parse(lately[-1].reason.rpartition(" ")[2]) not in mates
+    return any(one.rule == UNIQUE and Ref.parse(one.reason.rpartition(" ")[2]) not in mates for one in last)
+
+
+def is_listed(worlds: Worlds, rule: FieldRule, link: Link) -> bool:
+    """Whether an audit lists the pair. What we wrote after the backup reads back as if the older store had written it."""
+    fields = worlds.fields(link.platform), worlds.fields(link.crm)
+    return bool(drifted([rule], *fields, worlds.ledger.snapshots([link.id])[link.id]))
 
 
 def agree(worlds: Worlds, rule: FieldRule, link: Link) -> bool:

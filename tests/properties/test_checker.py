@@ -3,6 +3,7 @@ made up, it says so; and it lets pass what people saw to."""
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -189,6 +190,61 @@ def test_people_say_the_truth_about_a_doubtful_reply(fault: Fault, named: int, s
     judge(people)
     assert [one.text for one in people.worlds.platform.network_receives] == ["on its way"]
     assert people.worlds.fields(only(people, "Outbound"))["Status"] == "Sent"
+
+
+# ---- values of persons
+
+
+def edited_and_taken_back(worlds: Worlds, platform: str | None) -> None:
+    """We bring a city to the CRM, somebody types another one there (and on the platform, too), and ours comes back."""
+    (person,), (contact,) = worlds.live(Side.PLATFORM, "person"), worlds.live(Side.CRM, "Contact")
+    worlds.crm.person_edits(contact, {"City": "Breda"})
+    if platform:
+        worlds.platform.person_edits(person, {"city": platform})
+    worlds.crm.person_edits(contact, {"City": "Delft"}, by="connector")
+
+
+def moves_to_delft(people: People) -> None:
+    people.worlds.platform.person_edits(only(people, "person"), {"city": "Delft"})
+    people.worlds.clock.sleep(1)
+
+
+def test_an_edit_of_a_person_that_was_taken_back_is_told(people: People) -> None:
+    moves_to_delft(people)
+    people.worlds.quiet()
+    edited_and_taken_back(people.worlds, platform=None)
+    with pytest.raises(AssertionError, match="taken back"):
+        judge(people)
+
+
+def test_an_edit_may_give_way_to_one_on_the_other_side(people: People) -> None:
+    moves_to_delft(people)
+    people.worlds.quiet()
+    edited_and_taken_back(people.worlds, platform="Utrecht")
+    judge(people)
+
+
+def test_nobody_can_tell_whether_an_edit_came_before_a_write_whose_answer_was_lost(people: People) -> None:
+    moves_to_delft(people)
+    people.worlds.crm.fail("upsert", Fault.LOST_ANSWER)
+    people.worlds.engine.sync()
+    edited_and_taken_back(people.worlds, platform=None)
+    judge(people)
+
+
+def test_nobody_can_tell_it_where_the_process_died_with_the_answer(people: People, databases: Databases) -> None:
+    """Of all the moments to die at exactly one is such: the write has landed, and is noted nowhere."""
+    moves_to_delft(people)
+    excused = 0
+    for moment in range(1, 30):
+        worlds = people.worlds.twin(databases)
+        if not worlds.sync_killed(moment) or "City" not in worlds.fields(only(people, "Contact")):
+            continue
+        edited_and_taken_back(worlds, platform=None)
+        with suppress(AssertionError):
+            check_history(worlds)
+            excused += 1
+    assert excused == 1
 
 
 # ---- values of conversations
