@@ -320,9 +320,14 @@ def _other_systems(name: str, connection: files.Connection, mapping: MappingFile
 def held_lease(ledger: Ledger, holder: str) -> Iterator[None]:
     """Keep other processes off the connection; renewed in a thread of its own until the block ends.
 
-    Raises LeaseTaken.
+    Raises LeaseTaken, and another StoreError where the connection has moved to another store.
     """
     if not ledger.lease(holder, LEASE):
+        if successor := ledger.successor():
+            raise StoreError(
+                f"The store of the connection {ledger.connection} has moved to {successor}; this one is a backup of it.",
+                "Let the config name the new one (store.url, store.password), and restart whatever runs with the old config.",
+            )
         raise LeaseTaken(
             f"Another process is working on the connection {ledger.connection}.",
             f"Stop it (`connector run`, `connector worker`?), or wait: a process that died is forgotten after {LEASE.seconds} seconds.",

@@ -38,19 +38,19 @@ def migrate_store(
 ) -> None:
     """Copy the whole store to another, empty database: from SQLite to PostgreSQL, or back.
 
-    Stop every daemon first, those that stand by too: it has all connections to itself. Ends with 3, copying nothing, when
-    another process works on one, when the new database holds anything, and when somebody writes into the store meanwhile.
+    Stop every daemon first: it has all connections to itself. Ends with 3, copying nothing, when another process works on one, when the new database holds anything, and when somebody writes into the store meanwhile.
     An interrupted copy leaves the new database empty; repeat it.
 
     All numbers of holds, links and writes stay, and so do the secrets, sealed with the same store.key. Both sides are compared
-    row by row in the end. The old store stays as it is, and the config too: what to write into it is printed.
+    row by row in the end. The old store stays as a backup on which nothing works any more; a daemon that was forgotten says
+    so and does nothing. The config stays as it is: what to write into it is printed.
     """
     given = options(context)
     if given.connection:
         raise typer.BadParameter("a store moves as a whole; leave it out", param_hint="--connection")
     with given.opened() as app:
         section = _section(app, to, to_password, given.config.parent)
-        contents = _copy(app, store_url(section, given.config.parent))
+        contents = _copy(app, store_url(section, given.config.parent), section.url)
     rows = [(name, one.rows, one.digest[:16]) for name, one in contents.items()]
     table("the same on both sides", ("table", "rows", "SHA-256 (beginning)"), rows)
     _tell_what_is_next(section, given.config)
@@ -64,7 +64,7 @@ def _section(app: App, url: str, password: str | None, folder: Path) -> Store:
         raise ConfigError([replace(one, file=option[one.path], path="") for one in error.problems]) from None
 
 
-def _copy(app: App, url: str) -> dict[str, Contents]:
+def _copy(app: App, url: str, shown_as: str) -> dict[str, Contents]:
     shown = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -73,14 +73,18 @@ def _copy(app: App, url: str) -> dict[str, Contents]:
         console=errors(),
         disable=not sys.stderr.isatty(),
     )
+    ledgers = [app.store.at(name) for name in sorted({*app.plugs, *app.store.worked_on()})]
     with ExitStack() as stack:
-        for name in sorted({*app.plugs, *app.store.worked_on()}):
-            stack.enter_context(held_lease(app.store.at(name), holder()))
+        for ledger in ledgers:
+            stack.enter_context(held_lease(ledger, holder()))
         stack.enter_context(shown)
         task = shown.add_task("the store")
-        return app.store.copy_to(
+        copied = app.store.copy_to(
             url, lambda name, done, of: shown.update(task, description=name, completed=done, total=of)
         )
+        for ledger in ledgers:
+            ledger.hand_over(shown_as)
+        return copied
 
 
 def _tell_what_is_next(section: Store, config: Path) -> None:
@@ -92,6 +96,6 @@ def _tell_what_is_next(section: Store, config: Path) -> None:
     say(f"  key: {section.key.reference}")
     say()
     say(
-        "Then start the connector. Keep the old store as a backup, and let nothing run on it any more: two stores that serve "
-        "one connection know nothing of each other."
+        "Then start the connector. The old store is a backup, and nothing works on it any more: two stores that serve one "
+        "connection know nothing of each other."
     )

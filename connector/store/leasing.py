@@ -9,6 +9,8 @@ from connector.store.schema import leases
 
 EVER = datetime.min.replace(tzinfo=UTC)
 """When the lease ended of a connection that nobody has worked on."""
+NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+"""When the lease ends of a connection that has moved to another store."""
 
 
 class Leasing(Scoped):
@@ -51,6 +53,23 @@ class Leasing(Scoped):
         """Frees the lease for the next one at once; without effect when it is not ours (any more)."""
         self._expire(timedelta(0))
         self.fence = None
+
+    def hand_over(self, successor: str) -> None:
+        """Ends all work on this connection in this store, whose lease is ours; `successor` names the store that goes on.
+
+        Two actors: a daemon rests because its CRM is down, and the admin, who has forgotten it, copies the store. Nobody has the
+        lease then. When the CRM is back the daemon would go on with the old store, and send what has left from the new one.
+        """
+        mine = (leases.c.connection == self.connection, leases.c.fence == self.fence)
+        with transaction(self._engine, writes=True) as db:
+            # A fence of its own: `release` must not free it.
+            db.execute(update(leases).where(*mine).values(holder=successor, fence=leases.c.fence + 1, expires_at=NEVER))
+
+    def successor(self) -> str | None:
+        """The store that this connection has moved to."""
+        row = (leases.c.connection == self.connection, leases.c.expires_at >= NEVER)
+        with transaction(self._engine, writes=False) as db:
+            return db.scalar(select(leases.c.holder).where(*row))
 
     def _expire(self, after: timedelta) -> bool:
         mine = (leases.c.connection == self.connection, leases.c.fence == self.fence)

@@ -1,5 +1,6 @@
 """`connector migrate-store`: a store that was used goes to PostgreSQL and on from there; what is refused names the way out."""
 
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -49,8 +50,19 @@ def test_a_used_store_moves_to_postgresql_and_the_next_sync_has_nothing_to_do(
         (told,) = used.json("sync", code=None)
         assert (told["news"], told["planned"]) == (0, 0)
         assert known(used) == before
+        # A daemon that nobody stopped, or a config that nobody changed.
+        (used.folder / "config.yaml").write_text(config)
+        forgotten = used.run("sync")
+        assert forgotten.exit_code == 3
+        assert f"The store of the connection main has moved to {url}" in said(forgotten)
+        assert "Let the config name the new one" in said(forgotten)
     finally:
         (used.folder / "config.yaml").write_text(config)
+        with sqlite3.connect(used.folder / "connector.db") as old:
+            old.execute("DELETE FROM leases")
+    # The way back that docs/operations.md names.
+    (told,) = used.json("sync", code=None)
+    assert (told["planned"], told["errors"]) == (0, [])
 
 
 def test_another_process_that_works_on_a_connection_is_not_disturbed(filled):
@@ -75,7 +87,7 @@ def test_a_store_is_copied_beside_the_config(filled, monkeypatch, tmp_path: Path
     engine.dispose()
     again = site.run("migrate-store", "--to", "sqlite:///new.db")
     assert again.exit_code == 3
-    assert "already holds something" in said(again)
+    assert "has moved to sqlite:///new.db" in said(again)
 
 
 @pytest.mark.parametrize(

@@ -171,3 +171,25 @@ def test_of_many_engines_that_start_at_once_one_gets_the_lease(store):
     for thread in threads:
         thread.join()
     assert sorted(got) == [False, False, False, True]
+
+
+def test_nobody_works_on_a_connection_that_has_moved_to_another_store(store):
+    mover, forgotten = store.at("main"), store.at("main")
+    mover.lease("mover:1", TTL)
+    assert forgotten.successor() is None
+    mover.hand_over("sqlite:///new.db")
+    mover.release()
+    assert not mover.renew(TTL)
+    assert not forgotten.lease("daemon:2", TTL)
+    assert forgotten.successor() == "sqlite:///new.db"
+    assert store.at("other").successor() is None
+
+
+def test_a_lease_that_was_lost_hands_nothing_over(store):
+    mover, other = store.at("main"), store.at("main")
+    mover.lease("mover:1", TTL)
+    pass_(store, seconds=60)
+    other.lease("daemon:2", TTL)
+    mover.hand_over("sqlite:///new.db")
+    assert other.renew(TTL)
+    assert other.successor() is None
