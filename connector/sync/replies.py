@@ -1,6 +1,6 @@
 """Planning replies: a record written in the CRM becomes one message on the network, and its fate comes back. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from connector.mapping.compiled import ABSENT, FieldRule, ReplyRules
 from connector.mapping.names import names, unsent
@@ -89,6 +89,10 @@ def plan_result(draft: Draft, message: Fact) -> None:
         return
     space = names(message, connection=draft.connection)
     pair = draft.pair(message, link, space, Linker(draft, message.parent, None))
+    if crm and rules.wanted(crm.fields):
+        # Its author asks once more for what has left. One record is one message, so its fate is told as if for the first time;
+        # it would show for ever that it is about to be sent.
+        pair = replace(pair, platform_snapshot=None)
     draft.merge_into_plan(Kind.REPLY, rules.fields, pair, message, link=link, object_=rules.object)
 
 

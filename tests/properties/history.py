@@ -59,7 +59,8 @@ def every_reply_left_once(worlds: Worlds) -> None:
             continue
         fields = record.latest.fields
         conversation = conversation_of(worlds, record)
-        asked.update((conversation, text) for text in texts_of(record))
+        for text in texts_of(record):
+            asked[conversation, text] += len(asks(record))
         if fields["Status"] in ("Sent", "Delivered"):
             said[conversation, str(fields["Body"]).strip()] += 1
     left = Counter((one.conversation.id, one.text.strip()) for one in worlds.platform.network_receives)
@@ -115,14 +116,19 @@ def replies_that_left(worlds: Worlds) -> dict[Ref, list[Asked]]:
 
 def _asked(reply: Record, place: int) -> Asked:
     """An author who asks once more asks from then on."""
-    versions = [
+    version = asks(reply)[-1]
+    return Asked(reply.ref, version.changed_at, version.visible_at, place)
+
+
+def asks(reply: Record) -> list[Version]:
+    """The versions in which its author asks for it to be sent. What was sent is not asked for by asking once more."""
+    return [
         version
         for before, version in zip([None, *reply.history], reply.history, strict=False)
         if version.by != US
         and version.fields.get("Status") == "Queued"
-        and (before is None or before.fields.get("Status") != "Queued")
+        and (before is None or before.fields.get("Status") not in ("Queued", "Sent", "Delivered"))
     ]
-    return Asked(reply.ref, versions[-1].changed_at, versions[-1].visible_at, place)
 
 
 def texts_of(reply: Record) -> set[str]:

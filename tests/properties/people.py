@@ -203,6 +203,12 @@ class People:
         if thread := self.some(Side.CRM, "Thread", n):
             self.worlds.crm.add("Outbound", {"Thread": thread.id, "Body": text, "Status": "Queued"}, late=late)
 
+    def reply_is_asked_for_again(self, n: int) -> None:
+        """One that failed, that is doubtful, or that was sent: its author may not have looked."""
+        reply = self.some(Side.CRM, "Outbound", n)
+        if reply and self.worlds.fields(reply)["Status"] != "Queued":
+            self.worlds.crm.person_edits(reply, {"Status": "Queued"})
+
     def contacts_are_merged(self, n: int, m: int) -> None:
         loser, winner = self.some(Side.CRM, "Contact", n), self.some(Side.CRM, "Contact", m)
         if loser and winner and loser != winner:
@@ -337,6 +343,7 @@ DEEDS: dict[str, dict[str, Sequence[Any]]] = {
     "contact_is_rated": {"n": N, "rating": ["gold", "blue", None]},
     "thread_is_sorted": {"n": N, "status": STATUSES, "tags": TAGS},
     "reply_is_written": {"n": N, "text": [*TEXTS, "", "  "], "late": LATENESS},
+    "reply_is_asked_for_again": {"n": N},
     "contacts_are_merged": {"n": N, "m": N},
     "contact_is_deleted": {"n": N},
     "record_is_deleted": {"n": N, "object_": ["Task", "Task", "Thread", "Outbound", "Identity"]},

@@ -105,6 +105,22 @@ def test_a_reply_that_was_sent_stays_on_the_timeline_as_it_left(worlds: Worlds) 
     assert "We refund 100" in [task["Description"] for task in worlds.live(Side.CRM, "Task").values()]
 
 
+def test_a_sent_reply_that_is_asked_for_once_more_says_again_that_it_was_sent(worlds: Worlds) -> None:
+    """It stood there as one that is about to leave, for ever."""
+    _, conversation = customer(worlds)
+    worlds.quiet()
+    reply = asked(worlds, conversation, "on its way")
+    worlds.quiet()
+    for status in ("Queued", "Draft", "Queued"):
+        worlds.clock.sleep(60)
+        worlds.crm.person_edits(reply, {"Status": status})
+        worlds.engine.sync()
+        assert worlds.fields(reply)["Status"] == ("Draft" if status == "Draft" else "Sent")
+    worlds.quiet()
+    check(worlds)
+    assert [one.text for one in worlds.platform.network_receives] == ["on its way"]
+
+
 def test_a_reply_is_looked_for_as_long_after_a_crash_as_after_an_answer_that_was_lost(
     store: Store, clock: Clock
 ) -> None:
