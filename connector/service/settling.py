@@ -9,6 +9,8 @@ from connector.model import OPEN_INTENTS, Fact, Hold, HoldType, Intent, Kind, Re
 from connector.store.entries import Settlement
 from connector.store.store import Ledger
 from connector.sync.holds import Around, decide, read_choice, sent_as
+from connector.sync.landing import parents_of
+from connector.sync.placeholders import Waiting, resolve
 from connector.sync.replies import DROP
 from connector.sync.settling import Landed, settlement
 
@@ -43,9 +45,12 @@ def _known(ledger: Ledger, given_up: Intent) -> list[Snapshot]:
     anything else in the record."""
     action = given_up.action
     source = Side.PLATFORM if action.side is Side.CRM else Side.CRM
-    links = ledger.links_of([action.subject], kinds=[action.kind], active=True) if action.target else []
+    values = resolve(action.after.get(source, {}), parents_of(ledger, [given_up]))
+    if action.target is None or isinstance(values, Waiting):
+        return []
+    links = ledger.links_of([action.subject], kinds=[action.kind], active=True)
     shown = [sides[source] for sides in ledger.snapshots(link.id for link in links).values() if source in sides]
-    return [replace(one, fields={**one.fields, **action.after.get(source, {})}) for one in shown]
+    return [replace(one, fields={**one.fields, **values}) for one in shown]
 
 
 def _nameable(plug: Plug, hold: Hold) -> tuple[str, Sequence[str]]:

@@ -13,7 +13,7 @@ from connector.model import Fact, Fields, HoldType, Intent, IntentState, Observe
 from connector.store.entries import Entries, NewHold
 from connector.store.store import Ledger
 from connector.sync.failures import Failures
-from connector.sync.landing import Landing
+from connector.sync.landing import Landing, parents_of
 from connector.sync.observe import fold
 from connector.sync.placeholders import Waiting, resolve
 from connector.sync.recovery import Fate, fate_of_update
@@ -138,7 +138,7 @@ class Doubts:
         if keyed:
             found = adapter.find([Lookup(one.action.object, *one.action.key) for one in keyed if one.action.key])
             shown |= {one.id: seen[0] if seen else None for one, seen in zip(keyed, found, strict=True)}
-        linked = self._landing.linked(intents)
+        linked = parents_of(self._ledger, intents)
         facts = self._ledger.facts([seen.ref for seen in shown.values() if seen])
         landed: list[Landed] = []
         absent: list[int] = []

@@ -27,7 +27,7 @@ class Landing:
         links = self._ledger.links_of([*subjects, *contacts], active=True)
         replies = {one.intent.action.subject for one in landed if one.intent.action.op is Op.SEND}
         facts = self._ledger.facts({one.receipt.ref for one in landed} | replies)
-        linked = self.linked([one.intent for one in landed])
+        linked = parents_of(self._ledger, [one.intent for one in landed])
         settlements = [settlement(one, self._mapping, facts, links, linked) for one in landed]
         self._ledger.settle(self._with_personas(settlements, landed, links))
         if any(one.intent.attempts and one.intent.action.target is None for one in landed):
@@ -56,8 +56,10 @@ class Landing:
         self._ledger.journal(Entries(facts=seen, dropped=dropped, redo=[*redo, *others]))
         self.redone = True
 
-    def linked(self, batch: Sequence[Intent]) -> Linked:
-        wanted = {ref for intent in batch for _, ref in parents(intent.action.fields)}
-        links = self._ledger.links_of(wanted, active=True) if wanted else []
-        table = {(link.kind, link.platform): link.crm for link in links}
-        return lambda kind, ref: table.get((kind, ref))
+
+def parents_of(ledger: Ledger, batch: Sequence[Intent]) -> Linked:
+    """What the placeholders of these writes stand for by now."""
+    wanted = {ref for intent in batch for _, ref in parents(intent.action.fields)}
+    links = ledger.links_of(wanted, active=True) if wanted else []
+    table = {(link.kind, link.platform): link.crm for link in links}
+    return lambda kind, ref: table.get((kind, ref))

@@ -15,7 +15,7 @@ from connector.mapping.compiled import Compiled
 from connector.model import Action, Fact, Fields, Intent, IntentState, Kind, Life, Op, Receipt, Ref, Side
 from connector.store.store import Ledger
 from connector.sync.failures import Failures
-from connector.sync.landing import Landing
+from connector.sync.landing import Landing, parents_of
 from connector.sync.placeholders import Waiting, resolve
 from connector.sync.sent import Answered, Drained, alike, as_write, coming
 from connector.sync.settling import Landed
@@ -250,7 +250,7 @@ class Outbox:
 
     def _resolve(self, batch: Sequence[Intent]) -> Rows:
         """Each intent with the ids of its parents; those whose parent is not written yet are put back to wait."""
-        linked = self._landing.linked(batch)
+        linked = parents_of(self._ledger, batch)
         resolved: Rows = []
         waiting: list[tuple[Intent, Ref]] = []
         for intent in batch:

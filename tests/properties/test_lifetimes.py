@@ -242,6 +242,28 @@ def test_a_change_that_was_given_up_is_not_asked_about_again_with_the_next_chang
     assert worlds.fields(contact).get("City") is None
 
 
+def test_a_move_to_a_new_person_that_was_given_up_is_not_asked_about_again(worlds: Worlds) -> None:
+    """When the move was planned her contact had no id yet."""
+    _, conversation = customer(worlds)
+    worlds.quiet()
+    ((thread, shown),) = worlds.live(Side.CRM, "Thread").items()
+    worlds.crm.refuse = lambda write: (
+        Rejected("crm", "LOCKED_FIELD", "the contact stays")
+        if write.target == thread and "Contact" in write.fields
+        else None
+    )
+    bob = worlds.platform.add("person", {"name": "Bob", "identity_keys": ["instagram:2"]})
+    worlds.platform._next(worlds.platform.records[conversation], by="somebody", parent=bob)
+    worlds.quiet()
+    (hold,) = worlds.ledger.open_holds()
+    decide(worlds, hold, "drop")
+    worlds.quiet()
+    writes(worlds, conversation, "hello again")
+    worlds.quiet()
+    assert worlds.ledger.open_holds() == []
+    assert worlds.fields(thread) == shown | {"Count": 2}
+
+
 def test_a_person_may_choose_the_empty_value(worlds: Worlds) -> None:
     person, _ = customer(worlds, city="Delft")
     worlds.quiet()
