@@ -1,7 +1,7 @@
 """What would be written: the engine's own plan, laid out for people, and what a sync would cost in API calls."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import cast
@@ -90,6 +90,7 @@ def preview(engine: Engine, store: Store, now: datetime) -> Preview:
     for _, entries in engine.batches():
         _add(found, entries, engine, seen)
     found.refusals += engine.withheld.refusals(in_full=True)
+    _read_on(engine, learned, found.writes)
     for side, adapter in real.items():
         learned[side].start += adapter.usage().kept - kept[side]
     found.used = {side: adapter.usage().calls for side, adapter in real.items()}
@@ -119,13 +120,22 @@ def _read(engine: Engine, learned: Mapping[Side, Learned]) -> None:
         news, calls = _observed(engine, side, stream.name)
         if is_first or (news and stream.every <= QUICK):
             _, calls = _observed(engine, side, stream.name)
-        learned[side].quiet[stream.name] = calls
+        learned[side].reads[stream.name, True] = learned[side].reads[stream.name, False] = calls
 
 
-def _observed(engine: Engine, side: Side, stream: str) -> tuple[int, int]:
+def _read_on(engine: Engine, learned: Mapping[Side, Learned], writes: Collection[Write]) -> None:
+    """Reads what a sync reads once more after it has written, which it does less thoroughly, and learns what that costs. After
+    whatever it writes to the platform it writes to the CRM."""
+    written = {one.side for one in writes} | ({Side.CRM} if writes else set())
+    for side, stream in engine.streams():
+        if side in written:
+            _, learned[side].reads[stream.name, False] = _observed(engine, side, stream.name, thorough=False)
+
+
+def _observed(engine: Engine, side: Side, stream: str, *, thorough: bool = True) -> tuple[int, int]:
     """How many records had news, and the calls that every such read makes."""
     before = engine.adapters[side].usage()
-    news = engine.observe([(side, stream)], thorough=True)
+    news = engine.observe([(side, stream)], thorough=thorough)
     after = engine.adapters[side].usage()
     return news, (after.calls - after.kept) - (before.calls - before.kept)
 

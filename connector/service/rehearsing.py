@@ -39,12 +39,12 @@ A = TypeVar("A")
 
 @dataclass
 class Learned:
-    """What a plan learned of one side, in calls: `start` until the first read, `quiet` a read of each stream without news. And
-    what it was answered: the account, each lookup, each record."""
+    """What a plan learned of one side, in calls: `start` until the first read, `reads` a read of each stream without news, a
+    thorough one and one that is not. And what it was answered: the account, each lookup, each record."""
 
     account: Account
     start: int
-    quiet: dict[str, int] = field(default_factory=dict)
+    reads: dict[tuple[str, bool], int] = field(default_factory=dict)
     looked_up: dict[Lookup, list[Observed]] = field(default_factory=dict)
     fetched: dict[Ref, Observed] = field(default_factory=dict)
     asked: int = 0
@@ -115,7 +115,8 @@ class StandIn:
         """What was written since the last read; how many more pages that takes is in the capabilities."""
         news, self._unread[stream] = self._unread[stream], {}
         objects = Counter(ref.object for ref in news)
-        self.calls += self._learned.quiet[stream] + sum(n // self.capabilities.page for n in objects.values())
+        self.calls += self._learned.reads[stream, window.thorough]
+        self.calls += sum(n // self.capabilities.page for n in objects.values())
         ordered = sorted(news.values(), key=lambda one: one.kind.rank)
         yield Page(tuple(ordered), watermark=self._now())
 

@@ -147,10 +147,10 @@ class Engine:
     # -- observe
 
     def observe(self, streams: Collection[tuple[Side, str]], *, thorough: bool = False) -> int:
-        """Pull these streams; facts and cursor are stored together, page by page. Answers how many records had news. From a
-        `thorough` read on, all reads are."""
-        self._thorough |= thorough
-        return sum(self._pull(side, stream) for side, stream in self.streams() if (side, stream.name) in streams)
+        """Pull these streams; facts and cursor are stored together, page by page. Answers how many records had news. A
+        `thorough` read leaves nothing for the next ones."""
+        wanted = [(side, stream) for side, stream in self.streams() if (side, stream.name) in streams]
+        return sum(self._pull(side, stream, thorough) for side, stream in wanted)
 
     def streams(self) -> list[tuple[Side, Stream]]:
         return [(side, stream) for side in Side for stream in self.adapters[side].capabilities.streams]
@@ -171,12 +171,12 @@ class Engine:
         self.ledger.record(facts)
         return len(facts)
 
-    def _pull(self, side: Side, stream: Stream) -> int:
+    def _pull(self, side: Side, stream: Stream, thorough: bool) -> int:
         adapter, news = self.adapters[side], 0
         cursor = self.ledger.cursor(side, stream.name)
         resumed = cursor.resume is not None
         position = partial(self.ledger.position, side, stream.name)
-        thorough = self._thorough and cursor.watermark is not None
+        thorough &= cursor.watermark is not None
         linked = partial(self.ledger.linked_after, side)
         sent = load_history(self.ledger)
         window = cursors.window(cursor, stream, position, thorough=thorough, linked=linked, sent=sent)
@@ -194,7 +194,7 @@ class Engine:
             self._outbox.heard = not self._unheard
         # A window that was broken off is read to its end as it was begun; what became visible behind its place meanwhile is
         # in the next one.
-        return news + self._pull(side, stream) if resumed else news
+        return news + self._pull(side, stream, thorough) if resumed else news
 
     def _in_time(self, adapter: Adapter, page: Page) -> Page:
         """The page, without its watermark where the side's clock cannot be right."""
@@ -413,7 +413,7 @@ class Engine:
         self._doubts.recover()
         for stream in [*sorted(self._unheard - set(streams)), *streams]:
             try:
-                report.news += self.observe([stream])
+                report.news += self.observe([stream], thorough=self._thorough)
             except SoftStop as error:
                 # Whatever comes next would be stopped as well.
                 self._trouble(report, SPENT, error)

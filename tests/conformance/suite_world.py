@@ -103,6 +103,7 @@ class Sight:
     known: dict[Ref, dict[str, Any]] = field(default_factory=dict)
     life: dict[Ref, Observed] = field(default_factory=dict)
     order: list[Ref] = field(default_factory=list)
+    thorough: bool = False
 
     def look(self, *, pages: int | None = None) -> list[Observed]:
         """Reads each stream to its end, or only so many pages of it. Answers what was shown, everything else remembered."""
@@ -124,7 +125,11 @@ class Sight:
         if cursor.resume is None:
             cursor = Cursor(cursor.watermark, cursor.watermark and cursor.watermark - stream.overlap)
         window = Window(
-            cursor.since, cursor.resume, lambda key: self.positions.get((stream.name, key)), linked=self._linked
+            cursor.since,
+            cursor.resume,
+            lambda key: self.positions.get((stream.name, key)),
+            thorough=self.thorough and cursor.since is not None,
+            linked=self._linked,
         )
         for number, page in enumerate(self.adapter.pull(stream.name, window), start=1):
             assert (page.resume is None) != (page.watermark is None), "a page either goes on or closes the window"

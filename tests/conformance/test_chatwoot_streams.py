@@ -4,7 +4,7 @@ move while they are read, calls that replace more than was meant."""
 import http.server
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +15,7 @@ from chatwoot_world import ChatwootWorld, Sandbox, running
 from suite_world import Sight, receipt, unique
 
 from connector.adapters.base import Window, Write
+from connector.adapters.chatwoot import recheck
 from connector.adapters.chatwoot.webhook import EVENTS
 from connector.errors import Rejected, SchemaDrift
 from connector.model import Kind, Life, Period, Ref
@@ -125,6 +126,23 @@ def test_a_contact_changed_in_a_quiet_corner_is_found(fresh: Sandbox) -> None:
     fresh.api("POST", f"/contacts/{number}/labels", labels=["vip"])
     sight.look()
     assert sight.known[Ref("chatwoot", "person", str(number))]["tags"] == ["vip"]
+
+
+@pytest.mark.parametrize("look", [Sight.look, Sight.finish], ids=["at once", "stopped after each page"])
+def test_a_thorough_read_sees_what_the_slice_before_it_has_passed(
+    look: Callable[[Sight], None], fresh: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person changes just behind the place that the walk has come to, and somebody asks for a sync."""
+    monkeypatch.setattr(recheck, "SLICE_PAGES", 1)
+    ids = history(fresh, 30)
+    sight = Sight(fresh.adapter())
+    sight.look()
+    for key in ("c0", "c29"):
+        fresh.api("POST", f"/contacts/{ids['contacts'][key]}/labels", labels=["vip"])
+    sight.thorough = True
+    look(sight)
+    shown = [sight.known[Ref("chatwoot", "person", str(ids["contacts"][key]))]["tags"] for key in ("c0", "c29")]
+    assert shown == [["vip"], ["vip"]]
 
 
 @pytest.mark.parametrize("stop", [False, True], ids=["at once", "stopped after each page"])

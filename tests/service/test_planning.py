@@ -1,11 +1,12 @@
 """A plan beside writes that are journaled and not done: what a spent allowance, Ctrl-C or a crash leaves behind."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from connector.adapters.base import FieldInfo
+from connector.adapters.base import FieldInfo, Page, Window
 from connector.adapters.memory import PLATFORM_OBJECTS, MemoryAdapter, MemorySystem, memory_object
 from connector.adapters.memory_system import Fault
 from connector.mapping.compiled import Context, compile_mapping
@@ -40,8 +41,8 @@ class Office:
         self.message = self.says("hello")
         self.engine().sync()
 
-    def engine(self) -> Engine:
-        adapters = MemoryAdapter(self.chat, Side.PLATFORM), MemoryAdapter(self.org, Side.CRM)
+    def engine(self, kind: type[MemoryAdapter] = MemoryAdapter) -> Engine:
+        adapters = kind(self.chat, Side.PLATFORM), kind(self.org, Side.CRM)
         mapping = compile_mapping(MAPPING, Context(connection="main"))
         return Engine("main", self.ledger, *adapters, mapping, clock=self.clock, sleep=self.clock.sleep)
 
@@ -151,3 +152,20 @@ def test_a_plan_shows_every_reply_that_is_held_back_with_its_words(office):
     (refusal,) = office.plan().refusals
     assert refusal.code == "old_replies"
     assert [one.rpartition(": ")[2] for one in refusal.examples] == [f"answer {n}" for n in range(5)]
+
+
+class Slicing(MemoryAdapter):
+    """A thorough read takes twenty calls more than one that looks at a slice."""
+
+    def pull(self, stream: str, window: Window) -> Iterator[Page]:
+        self.calls += 20 if window.thorough else 0
+        return super().pull(stream, window)
+
+
+def test_the_forecast_knows_that_only_the_first_read_of_a_sync_is_thorough(office):
+    office.says("one"), office.says("two")
+    foreseen = preview(office.engine(Slicing), office.store, office.clock()).forecast
+    office.clock.sleep(60)
+    made = office.engine(Slicing).sync().calls
+    assert min(made.values()) > 20
+    assert all(abs(foreseen[side] - made[side.value]) <= 1 for side in Side), (foreseen, made)

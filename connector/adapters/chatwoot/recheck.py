@@ -3,7 +3,7 @@
 Message edits and deletions, delivery status, changed contacts, merged and deleted contacts, deleted conversations. Each run
 looks at (1) the conversations moved in the last RECENT, and (2) the next slice of all conversations, oldest first, with
 their people in full; both with their newest messages. Slice after slice every conversation is seen again; a thorough
-window takes all slices in one run.
+window takes all slices in one run, from the first one on.
 
 Position keys: `person/<contact>` as in `pull`, `owner/<conversation>` its contact when last seen, `walk` where the next
 slice begins.
@@ -78,7 +78,10 @@ def _slice(reader: Reader, progress: Progress, place: Json, examined: Container[
     Numbers are given in the order of creation, so a number that is skipped, and that we have seen before, was deleted or
     has moved to an earlier page because another one was; only a look by its number tells.
     """
-    walk = {"page": 1, "done": 0, "last": 0, "top": 0} | json.loads(progress.get("walk") or "{}")
+    walk = json.loads(progress.get("walk") or "{}")
+    if window.thorough and not place.get("walk"):
+        walk = {"top": walk.get("top", 0)}
+    walk = {"page": 1, "done": 0, "last": 0, "top": 0} | walk
     page, done, last, top = walk["page"], walk["done"], walk["last"], walk["top"]
     checks = GAP_CHECKS
     for turn in count(int(place.get("turn", 0))):
