@@ -180,10 +180,22 @@ class Outbox:
             for one in updates
             if any(ref in facts and facts[ref].dirty for ref in (one.action.target, one.action.subject) if ref)
         }
+        overtaken = {one.id for one in batch if self._is_overtaken(one)}
         for intent in batch:
             if intent.id in stale:
                 self._landing.anew([intent], "newer values were seen; decided anew")
-        return [one for one in batch if one.id not in stale]
+            elif intent.id in overtaken:
+                self._ledger.drop(intent.id, "something newer was told of this reply")
+        return [one for one in batch if one.id not in stale | overtaken]
+
+    def _is_overtaken(self, intent: Intent) -> bool:
+        """Two actors: we tell the CRM that a reply is held, and its row is locked; a person gives the reply up, which is told at
+        once. Told afterwards, that it is held would stand there for ever, and nobody would be asked."""
+        action = intent.action
+        if action.kind is not Kind.REPLY or action.op is not Op.UPSERT or action.target != action.source:
+            return False
+        told = [one for one in self._ledger.intents_for(action.source) if one.id > intent.id]
+        return any(one.action.target == action.target and one.action.op is Op.UPSERT for one in told)
 
     def _send(self, intent: Intent, report: Drained) -> None:
         """Two actors: the platform stores our message and its answer is lost; we would send it again. So the row says

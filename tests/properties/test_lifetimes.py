@@ -12,7 +12,7 @@ from promises import check
 
 from connector.adapters.base import Adapter, Write
 from connector.adapters.memory import Fault
-from connector.errors import Rejected
+from connector.errors import Rejected, Transient
 from connector.mapping.compiled import Context, compile_mapping
 from connector.mapping.load import parse_mapping
 from connector.model import HoldType, Kind, Life, Ref, Side, State
@@ -119,6 +119,28 @@ def test_a_sent_reply_that_is_asked_for_once_more_says_again_that_it_was_sent(wo
     worlds.quiet()
     check(worlds)
     assert [one.text for one in worlds.platform.network_receives] == ["on its way"]
+
+
+def test_a_reply_that_is_given_up_does_not_say_afterwards_that_it_is_held(store: Store, clock: Clock) -> None:
+    worlds = Worlds(store, f"lifetimes{next(RUNS)}", clock, marks_sends=False)
+    _, conversation = customer(worlds)
+    worlds.quiet()
+    reply = asked(worlds, conversation, "on its way")
+    worlds.platform.fail("send", Fault.LOST_ANSWER)
+    worlds.crm.refuse = lambda write: (
+        Transient("crm", "LOCKED", "somebody has the row") if write.target == reply else None
+    )
+    turn(worlds)
+    worlds.clock.sleep(120)
+    turn(worlds)
+    worlds.crm.refuse = lambda write: None
+    assert worlds.fields(reply)["Status"] == "Queued"
+    (hold,) = worlds.ledger.open_holds(type=HoldType.IN_DOUBT)
+    decide(worlds, hold, "drop")
+    worlds.engine.round([], Report())
+    assert worlds.fields(reply)["Status"] == "Failed"
+    worlds.quiet()
+    assert worlds.fields(reply)["Status"] == "Failed"
 
 
 def test_a_reply_is_looked_for_as_long_after_a_crash_as_after_an_answer_that_was_lost(
