@@ -38,8 +38,9 @@ def migrate_store(
 ) -> None:
     """Copy the whole store to another, empty database: from SQLite to PostgreSQL, or back.
 
-    Stop every daemon first: it has all connections to itself. Ends with 3, copying nothing, when another process works on one, when the new database holds anything, and when somebody writes into the store meanwhile.
-    An interrupted copy leaves the new database empty; repeat it.
+    Stop every daemon first: it has all connections to itself. Ends with 3, copying nothing, when another process works on
+    one, when the new database holds anything, and when somebody writes into the store meanwhile. An interrupted copy leaves
+    the new database empty; repeat it.
 
     All numbers of holds, links and writes stay, and so do the secrets, sealed with the same store.key. Both sides are compared
     row by row in the end. The old store stays as a backup on which nothing works any more; a daemon that was forgotten says
