@@ -101,7 +101,7 @@ def replies_that_left(worlds: Worlds) -> dict[Ref, list[Asked]]:
                 assert one.text.strip() in texts_of(record), (
                     f"{record.ref} says that it was sent as {ref}, which it was not"
                 )
-                left[one.conversation].append(_asked(record, place))
+                left[one.conversation].append(_asked(worlds, record, place))
             elif message is None:
                 silent[conversation_of(worlds, record), str(record.latest.fields["Body"]).strip()].append(record)
     unnamed: dict[tuple[str, str], list[int]] = defaultdict(list)
@@ -110,13 +110,14 @@ def replies_that_left(worlds: Worlds) -> dict[Ref, list[Asked]]:
     for words, places in unnamed.items():
         if len(places) == len(silent[words]) == 1:
             place = places[0]
-            left[worlds.platform.network_receives[place].conversation].append(_asked(silent[words][0], place))
+            left[worlds.platform.network_receives[place].conversation].append(_asked(worlds, silent[words][0], place))
     return left
 
 
-def _asked(reply: Record, place: int) -> Asked:
-    """An author who asks once more asks from then on."""
-    version = asks(reply)[-1]
+def _asked(worlds: Worlds, reply: Record, place: int) -> Asked:
+    """An author who asks once more asks from then on, unless it has left already."""
+    left = worlds.platform.records[worlds.platform.network_receives[place].message].history[0].changed_at
+    version = [one for one in asks(reply) if one.changed_at <= left][-1]
     return Asked(reply.ref, version.changed_at, version.visible_at, place)
 
 
