@@ -143,6 +143,21 @@ def test_a_reply_that_is_given_up_does_not_say_afterwards_that_it_is_held(store:
     assert worlds.fields(reply)["Status"] == "Failed"
 
 
+def test_a_reply_that_never_left_is_not_taken_for_another_message_with_its_words(worlds: Worlds) -> None:
+    """An agent answers the same in the platform's own app, while we do not know what became of ours."""
+    _, conversation = customer(worlds)
+    worlds.quiet()
+    reply = asked(worlds, conversation, "on its way")
+    worlds.platform.fail("send", Fault.LOST_REQUEST)
+    turn(worlds)
+    writes(worlds, conversation, "on its way", direction="outbound")
+    turn(worlds)
+    worlds.quiet()
+    check(worlds)
+    assert [one.text for one in worlds.platform.network_receives] == ["on its way"]
+    assert worlds.fields(reply)["Status"] == "Sent"
+
+
 def test_a_reply_is_looked_for_as_long_after_a_crash_as_after_an_answer_that_was_lost(
     store: Store, clock: Clock
 ) -> None:
