@@ -24,7 +24,7 @@ def test_nothing_is_lost_doubled_or_taken_back(seed: int, databases: Databases) 
 
 def test_the_same_seed_leaves_the_same_trace_on_both_databases(tmp_path: Path, postgresql_server: Databases) -> None:
     """What the connector does may not depend on how a database numbers and orders its rows."""
-    file, server = (simulate(35, SHORT, each) for each in (Files(tmp_path), postgresql_server))
+    file, server = (simulate(45, SHORT, each) for each in (Files(tmp_path), postgresql_server))
     assert file.faults["process killed"]
     assert file.faults["another worker's turn"]
     assert file.faults["piece of the past"]
