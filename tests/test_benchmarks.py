@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as runner
-from benchmarks import calls
+from benchmarks import calls, ticks
 from benchmarks.measure import Measure, NotMeasured
+from benchmarks.world import NAME, mapping, opened
+from connector.model import Kind
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,6 +33,14 @@ def test_the_calls_of_a_few_messages_are_measured() -> None:
     found = calls.measured(messages=10, people=5)
     assert all(isinstance(one, Measure) for one in found)
     assert len({one.name for one in found}) == len(found)
+
+
+def test_a_tick_in_a_store_that_was_grown_is_measured(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/connector.db"
+    with opened(url) as store:
+        stand = ticks.grown(store, url, 400, mapping())
+        assert store.at(NAME).active_links(Kind.MESSAGE) == 400
+        assert ticks.fastest({400: stand}, 5, 1).keys() == {400}
 
 
 @pytest.mark.parametrize(
