@@ -50,7 +50,7 @@ class Announcing(Scoped):
             first = {"connection": self.connection, "key": SINCE, "value": {"value": self._clock().isoformat()}}
             db.execute(insert(db, memory).on_conflict_do_nothing(index_elements=["connection", "key"]), first)
             for some in listed(db, messages):
-                db.execute(awaited.delete().where(awaited.c.connection == self.connection, awaited.c.ref.in_(some)))
+                db.execute(awaited.delete().where(awaited.c.connection == self.connection, some(awaited.c.ref)))
 
     def give_up_waiting(self) -> None:
         """The webhooks that this process has been waiting for too long are lost."""
@@ -84,9 +84,7 @@ class Announcing(Scoped):
         known = {
             ref
             for some in listed(db, young)
-            for ref in db.scalars(
-                select(facts.c.ref).where(facts.c.connection == self.connection, facts.c.ref.in_(some))
-            )
+            for ref in db.scalars(select(facts.c.ref).where(facts.c.connection == self.connection, some(facts.c.ref)))
         }
         new = [
             {"connection": self.connection, "ref": ref, "since": self._clock(), "lost": False}

@@ -16,6 +16,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import (
+    JSON,
     URL,
     ColumnElement,
     Connection,
@@ -24,20 +25,26 @@ from sqlalchemy import (
     Executable,
     Insert,
     RowMapping,
-    Select,
     Table,
     Update,
+    any_,
+    bindparam,
     create_engine,
     event,
     func,
     make_url,
     select,
     text,
+    update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, SQLAlchemyError, StatementError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.elements import BindParameter
+from sqlalchemy.sql.selectable import Subquery
+from sqlalchemy.sql.type_api import TypeEngine
+from sqlalchemy.sql.visitors import iterate, replacement_traverse
 
 from connector.errors import StoreError
 from connector.model import Ref
@@ -46,8 +53,8 @@ from connector.store.statistics import tell_sqlite
 
 T = TypeVar("T")
 Row: TypeAlias = Mapping[str, Any]
-Listed: TypeAlias = Select[Any] | Sequence[Any]
-"""What `listed` makes and `in_` takes."""
+Among: TypeAlias = Callable[[ColumnElement[Any]], ColumnElement[bool]]
+"""What `listed` makes: of a column, that its value is one of these."""
 Columns: TypeAlias = list[tuple[str | None, Callable[[Any], Any] | None, Any]]
 """In a statement's order: the name of a row's value, None where it is a constant; what makes the value ready for the driver, None
 where it is; the constant."""
@@ -101,6 +108,8 @@ def _postgresql(url: URL) -> Engine:
         # Machine A loses its power in a transaction, which holds the row of its lease. PostgreSQL hears of it when TCP does,
         # after two hours, and machine B waits for that row as long.
         connection.execute(f"SET idle_in_transaction_session_timeout = '{STALLED_SECONDS}s'")
+        # A plan that does not see the values looks a thousand refs up in a list, row by row: ten times slower in a young store.
+        connection.execute("SET plan_cache_mode = force_custom_plan")
         connection.commit()
 
     return engine
@@ -217,16 +226,22 @@ def chunks(values: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
         yield chunk
 
 
-def listed(db: Connection, values: Iterable[object]) -> Iterator[Listed]:
-    """The values in pieces, each for the IN of a statement. For SQLite a piece is one parameter, so that a statement reads the
-    same, and is compiled once, however many there are."""
-    for some in chunks(values):
-        text = json.dumps(some)
-        # SQLite ends a text of JSON at a NUL.
-        if db.dialect.name == "sqlite" and "\\u0000" not in text:
-            yield select(func.json_each(text).table_valued("value").c.value)
-        else:
-            yield some
+def listed(db: Connection, values: Iterable[object]) -> Iterator[Among]:
+    """The values in pieces, each a condition of a statement. A piece is one parameter, so that a statement reads the same, and is
+    compiled and planned once, however many there are."""
+    among = _any_of if db.dialect.name == "postgresql" else _in_json
+    return map(among, chunks(values))
+
+
+def _any_of(values: list[Any]) -> Among:
+    return lambda column: column == any_(bindparam(None, values, postgresql.ARRAY(column.type)))
+
+
+def _in_json(values: list[Any]) -> Among:
+    text = json.dumps(values)
+    # SQLite ends a text of JSON at a NUL.
+    listed = values if "\\u0000" in text else select(func.json_each(text).table_valued("value").c.value)
+    return lambda column: column.in_(listed)
 
 
 def insert(db: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
@@ -239,9 +254,12 @@ def _insert(dialect: str, table: Table) -> postgresql.Insert | sqlite.Insert:
 
 
 def upsert(db: Connection, table: Table, rows: Sequence[Row], **changed: ColumnElement[Any]) -> None:
-    """Inserts rows or, where the primary key is there already, replaces the other columns (`changed`: by this instead)."""
+    """Inserts rows or, where the primary key is there already, replaces the other columns (`changed`: by this instead). Of rows with
+    the same key the last one stands."""
     if rows:
-        many(db, _upserting(db.dialect.name, table, tuple(rows[0]), tuple(changed.items())), rows)
+        keys = [column.name for column in table.primary_key.columns]
+        last = {tuple(row[key] for key in keys): row for row in rows}
+        many(db, _upserting(db.dialect.name, table, tuple(rows[0]), tuple(changed.items())), list(last.values()))
 
 
 @lru_cache(maxsize=STATEMENTS)
@@ -264,16 +282,65 @@ def _inserting_new(dialect: str, table: Table, keys: tuple[str, ...]) -> Insert:
     return _insert(dialect, table).on_conflict_do_nothing(index_elements=keys)
 
 
-def many(db: Connection, statement: Insert | Update, rows: Sequence[Row]) -> None:
-    """Executes a statement once per row; all rows name the same values. For SQLite they are made ready column by column:
-    SQLAlchemy's own way, row by row, takes longer than SQLite does. Statements that live as long as the program are compiled
-    once."""
-    if not rows:
-        return
+def change(db: Connection, table: Table, where: ColumnElement[bool], rows: Sequence[Row]) -> None:
+    """Looks for the rows of the table by those values that `where` names as parameters, and sets the others. `where` lives as long
+    as the program; no two rows are to find the same one."""
+    if rows and db.dialect.name == "postgresql":
+        _at_once(db, _changing_all(table, where, tuple(rows[0])), rows)
+    elif rows:
+        _one_by_one(db, _changing(table, where), rows)
+
+
+@lru_cache(maxsize=STATEMENTS)
+def _changing(table: Table, where: ColumnElement[bool]) -> Update:
+    return update(table).where(where)
+
+
+@lru_cache(maxsize=STATEMENTS)
+def _changing_all(table: Table, where: ColumnElement[bool], names: tuple[str, ...]) -> Update:
+    asked = {one.key: one.type for one in iterate(where) if isinstance(one, BindParameter)}
+    given = _given({name: asked[name] if name in asked else table.c[name].type for name in names})
+
+    def its(element: Any, **_: object) -> Any:
+        return given.c[element.key] if isinstance(element, BindParameter) else None
+
+    found = replacement_traverse(where, {}, its)
+    return update(table).where(found).values({name: given.c[name] for name in names if name not in asked})
+
+
+def many(db: Connection, statement: Insert, rows: Sequence[Row]) -> None:
+    """Inserts rows, in their order; all of them name the same values. SQLAlchemy's own way, row by row, takes longer than either
+    database does: PostgreSQL gets all rows at once, SQLite rows that are made ready column by column. Statements that live as long
+    as the program are compiled once."""
+    if rows and db.dialect.name == "postgresql":
+        _at_once(db, _inserting_all(statement, tuple(rows[0])), rows)
+    elif rows:
+        _one_by_one(db, statement, rows)
+
+
+@lru_cache(maxsize=STATEMENTS)
+def _inserting_all(statement: Insert, names: tuple[str, ...]) -> Insert:
+    return statement.from_select(names, select(_given({name: statement.table.c[name].type for name in names})))
+
+
+def _given(types: Mapping[str, TypeEngine[Any]]) -> Subquery:
+    """Rows whose values come as one list for each name."""
+    return select(*(_each(name, type_).label(name) for name, type_ in types.items())).subquery()
+
+
+def _each(name: str, type_: TypeEngine[Any]) -> ColumnElement[Any]:
+    if isinstance(type_, JSON):
+        # One text for all: psycopg takes the texts of an array apart, sign by sign.
+        return func.json_array_elements(bindparam(name, type_=type_))
+    return func.unnest(bindparam(name, type_=postgresql.ARRAY(type_, dimensions=1)))
+
+
+def _at_once(db: Connection, statement: Insert | Update, rows: Sequence[Row]) -> None:
+    db.execute(statement, {name: [row[name] for row in rows] for name in rows[0]})
+
+
+def _one_by_one(db: Connection, statement: Insert | Update, rows: Sequence[Row]) -> None:
     text, columns = _compiled(db.dialect, statement, tuple(rows[0]))
-    if columns is None:
-        db.execute(statement, rows)
-        return
     made: list[Iterable[Any]] = []
     for name, ready, constant in columns:
         values = repeat(constant, len(rows)) if name is None else map(itemgetter(name), rows)
@@ -286,12 +353,10 @@ def many(db: Connection, statement: Insert | Update, rows: Sequence[Row]) -> Non
 
 
 @lru_cache(maxsize=STATEMENTS)
-def _compiled(dialect: Dialect, statement: Insert | Update, names: tuple[str, ...]) -> tuple[str, Columns | None]:
-    """None for the columns where the driver takes values by name."""
+def _compiled(dialect: Dialect, statement: Insert | Update, names: tuple[str, ...]) -> tuple[str, Columns]:
     compiled = statement.compile(dialect=dialect, column_keys=list(names))
     assert isinstance(compiled, SQLCompiler)
-    if not compiled.positiontup:
-        return compiled.string, None
+    assert compiled.positiontup
     columns: Columns = []
     for name in compiled.positiontup:
         ready = compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect)
@@ -335,7 +400,7 @@ class Scoped:
         with self._reading() as db:
             return list(db.execute(query).mappings())
 
-    def _in_chunks(self, values: Iterable[Ref | str], query: Callable[[Listed], Executable]) -> list[RowMapping]:
+    def _in_chunks(self, values: Iterable[Ref | str], query: Callable[[Among], Executable]) -> list[RowMapping]:
         """All pieces are read in one transaction, so that they show the same moment."""
         wanted = sorted({str(value) for value in values})
         if not wanted:

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, exists, func,
 from connector.errors import StoreError
 from connector.model import OPEN_INTENTS, Fields, Intent, IntentState, Op, Ref, Side, Snapshot
 from connector.store import rows
-from connector.store.database import Listed, listed, many
+from connector.store.database import Among, change, listed
 from connector.store.entries import Entries, NewHold, Settlement, States, Trouble
 from connector.store.journaling import Journaling
 from connector.store.observing import record_facts
@@ -20,7 +20,7 @@ from connector.store.showing import add_problem
 CALLED = (IntentState.SENDING, IntentState.IN_DOUBT, IntentState.HELD)
 """States of an intent whose write may have landed."""
 
-CHANGE = update(intents).where(intents.c.id == bindparam("intent_id"))
+THIS = intents.c.id == bindparam("intent_id")
 
 
 class Intents(Journaling):
@@ -118,7 +118,7 @@ class Intents(Journaling):
         # lines back to what they were.
         merged: dict[tuple[int, Side], Snapshot] = {}
         for some in listed(db, {patch.link for patch in patches}):
-            query = select(snapshots).where(snapshots.c.connection == self.connection, snapshots.c.link.in_(some))
+            query = select(snapshots).where(snapshots.c.connection == self.connection, some(snapshots.c.link))
             for old in map(rows.snapshot_of, db.execute(query.with_for_update()).mappings()):
                 merged[old.link, old.side] = old
         for patch in patches:
@@ -176,10 +176,10 @@ class Intents(Journaling):
                     f"Intent {id_} of {self.connection} {found}; only {', '.join(names)} can be changed so.",
                     "Nothing was stored. Another process may have settled it; look at it again.",
                 )
-        many(db, CHANGE, [{"intent_id": id_, **value} for id_, value in zip(ids, values, strict=True)])
+        change(db, intents, THIS, [{"intent_id": id_, **value} for id_, value in zip(ids, values, strict=True)])
 
-    def _are(self, ids: Listed) -> ColumnElement[bool]:
-        return and_(intents.c.connection == self.connection, intents.c.id.in_(ids))
+    def _are(self, ids: Among) -> ColumnElement[bool]:
+        return and_(intents.c.connection == self.connection, ids(intents.c.id))
 
     def by_token(self, tokens: Iterable[str]) -> dict[str, Intent]:
         """Our own intents by the marker that their write carries on the other side."""
@@ -187,7 +187,7 @@ class Intents(Journaling):
         found = {}
         with self._reading() as db:
             for some in listed(db, sorted(set(tokens))):
-                for row in db.execute(query.where(intents.c.token.in_(some))).mappings():
+                for row in db.execute(query.where(some(intents.c.token))).mappings():
                     found[row["token"]] = rows.intent_of(row)
         return found
 
@@ -200,7 +200,7 @@ class Intents(Journaling):
             intents.c.planned_at >= since,
             intents.c.state.not_in(over),
         )
-        found = self._in_chunks(lanes, lambda some: query.where(intents.c.lane.in_(some)))
+        found = self._in_chunks(lanes, lambda some: query.where(some(intents.c.lane)))
         return [rows.intent_of(row) for row in found]
 
     def written_since(self, targets: Iterable[Ref], since: datetime) -> dict[Ref, list[Fields]]:
@@ -212,7 +212,7 @@ class Intents(Journaling):
             intents.c.ended_at >= since,
         )
         written: dict[Ref, list[Fields]] = {}
-        for row in self._in_chunks(targets, lambda some: query.where(intents.c.target.in_(some))):
+        for row in self._in_chunks(targets, lambda some: query.where(some(intents.c.target))):
             written.setdefault(Ref.parse(row["target"]), []).append(row["body"]["fields"])
         return written
 
@@ -242,7 +242,7 @@ class Intents(Journaling):
 
     def intent(self, id: int) -> Intent:
         """Raises StoreError when the connection has no such intent."""
-        found = self._rows(select(intents).where(self._are([id])))
+        found = self._rows(select(intents).where(intents.c.connection == self.connection, intents.c.id == id))
         if not found:
             raise StoreError(f"The connection {self.connection} has no intent {id}.", "List its intents to find it.")
         return rows.intent_of(found[0])

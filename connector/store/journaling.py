@@ -4,12 +4,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, or_, select, update
 
 from connector.errors import StoreError
 from connector.model import Action, HoldType, Intent, IntentState, Kind, Op, Outcome, Ref, Side, Snapshot, State
 from connector.store import rows
-from connector.store.database import Scoped, insert, insert_new, listed, many, upsert
+from connector.store.database import Scoped, change, insert, insert_new, listed, many, upsert
 from connector.store.entries import DecisionRow, Entries, NewHold, NewLink, States
 from connector.store.observing import record_facts
 from connector.store.schema import decisions, facts, holds, intents, links, snapshots
@@ -20,15 +20,11 @@ UNDER_WAY = (IntentState.SENDING.value, IntentState.IN_DOUBT.value)
 """What became of such a write is found out by the engine; nobody decides about it meanwhile."""
 
 NEW_LINKS = links.insert()
-CLEAN = (
-    update(facts)
-    .where(
-        facts.c.connection == bindparam("planned_in"),
-        facts.c.ref == bindparam("planned_ref"),
-        facts.c.version == bindparam("planned_version"),
-        facts.c.settled == bindparam("planned_settled"),
-    )
-    .values(dirty=False)
+PLANNED = and_(
+    facts.c.connection == bindparam("planned_in"),
+    facts.c.ref == bindparam("planned_ref"),
+    facts.c.version == bindparam("planned_version"),
+    facts.c.settled == bindparam("planned_settled"),
 )
 
 
@@ -148,7 +144,7 @@ class Journaling(Scoped):
         ):
             for some in listed(db, sorted(refs)):
                 query = select(links.c.kind, links.c.platform, links.c.crm).where(
-                    links.c.connection == self.connection, links.c.active.is_(True), column.in_(some)
+                    links.c.connection == self.connection, links.c.active.is_(True), some(column)
                 )
                 for row in db.execute(query).mappings():
                     by_platform[row["kind"], row["platform"]] = row["crm"]
@@ -195,7 +191,7 @@ class Journaling(Scoped):
         found: dict[tuple[str, str], int] = {}
         for some in listed(db, sorted({str(pair.platform) for pair in pairs})):
             query = select(links.c.kind, links.c.platform, links.c.id).where(
-                links.c.connection == self.connection, links.c.active.is_(True), links.c.platform.in_(some)
+                links.c.connection == self.connection, links.c.active.is_(True), some(links.c.platform)
             )
             found.update({(row.kind, row.platform): row.id for row in db.execute(query)})
         return found
@@ -214,7 +210,7 @@ class Journaling(Scoped):
         ids: dict[str, int] = {}
         for some in listed(db, dict.fromkeys(row["unique"] for row in new)):
             query = select(intents.c.unique, intents.c.id).where(
-                intents.c.connection == self.connection, intents.c.unique.in_(some)
+                intents.c.connection == self.connection, some(intents.c.unique)
             )
             ids.update({row.unique: row.id for row in db.execute(query)})
         made: dict[int, Intent] = {}
@@ -234,7 +230,7 @@ class Journaling(Scoped):
         taken: set[str] = set()
         for some in listed(db, dict.fromkeys(row["unique"] for row in new)):
             query = select(intents.c.unique, intents.c.state, intents.c.op).where(
-                intents.c.connection == self.connection, intents.c.unique.in_(some)
+                intents.c.connection == self.connection, some(intents.c.unique)
             )
             known = db.execute(query).all()
             over = {
@@ -275,7 +271,7 @@ class Journaling(Scoped):
             for some in listed(db, refs):
                 change = (
                     update(facts)
-                    .where(facts.c.connection == self.connection, facts.c.ref.in_(some))
+                    .where(facts.c.connection == self.connection, some(facts.c.ref))
                     .values(state=state.value, reason=reason)
                 )
                 changed += db.execute(change).rowcount
@@ -339,10 +335,11 @@ class Journaling(Scoped):
                 "planned_ref": str(ref),
                 "planned_version": version,
                 "planned_settled": settled,
+                "dirty": False,
             }
             for ref, (version, settled) in clean.items()
         ]
-        many(db, CLEAN, planned)
+        change(db, facts, PLANNED, planned)
 
     def redo_linked(self) -> None:
         """Every record that is linked, or that a filter kept out, is dirty: the mapping has changed."""
@@ -356,7 +353,7 @@ class Journaling(Scoped):
         # What the connector itself wants decided anew it knows of when it plans ahead; what a person settled, it does not.
         mark = {"dirty": True, "settled": facts.c.settled + 1} if settled else {"dirty": True}
         for some in listed(db, (str(ref) for ref in redo)):
-            db.execute(update(facts).where(facts.c.connection == self.connection, facts.c.ref.in_(some)).values(**mark))
+            db.execute(update(facts).where(facts.c.connection == self.connection, some(facts.c.ref)).values(**mark))
 
 
 def _changeable(seen: IntentState | None) -> list[str]:

@@ -85,7 +85,7 @@ class Listing(Scoped):
             for some in listed(db, sorted(tokens)):
                 query = (
                     select(facts.c.token, func.count().label("count"))
-                    .where(facts.c.connection == self.connection, facts.c.token.in_(some))
+                    .where(facts.c.connection == self.connection, some(facts.c.token))
                     .group_by(facts.c.token)
                 )
                 counts |= {row.token: row.count for row in db.execute(query)}

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
 
-from sqlalchemy import Connection, bindparam, case, func, select, update
+from sqlalchemy import Connection, select, update
 
 from connector.errors import StoreError
 from connector.model import Cursor, Fact, Side
@@ -11,13 +12,9 @@ from connector.store import rows
 from connector.store.announcing import Announcing
 from connector.store.database import upsert
 from connector.store.entries import Pins
-from connector.store.schema import Prose, Word, connections, cursors, facts, positions
+from connector.store.schema import connections, cursors, facts, positions
 
-GIVEN = bindparam("given_state", type_=Word)
-ACCOUNT = {
-    "state": func.coalesce(GIVEN, facts.c.state),
-    "reason": case((GIVEN.is_(None), facts.c.reason), else_=bindparam("given_reason", type_=Prose())),
-}
+ACCOUNT = {"state": facts.c.state, "reason": facts.c.reason}
 """A fact that says nothing of its message's account leaves the stored one as it is."""
 
 
@@ -119,16 +116,5 @@ class Observing(Announcing):
 
 def record_facts(db: Connection, connection: str, seen: Sequence[Fact]) -> None:
     """Stores whole facts; one without `state` keeps the stored account of its message."""
-    upsert(
-        db,
-        facts,
-        [
-            {
-                **rows.fact_row(connection, fact),
-                "given_state": None if fact.state is None else fact.state.value,
-                "given_reason": fact.reason,
-            }
-            for fact in seen
-        ],
-        **ACCOUNT,
-    )
+    for told, some in groupby(seen, lambda fact: fact.state is not None):
+        upsert(db, facts, [rows.fact_row(connection, fact) for fact in some], **({} if told else ACCOUNT))

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from connector.errors import StoreError
 from connector.model import Fact, Hold, HoldType, Intent, IntentState, Kind, Link, Op, Ref, Side, Snapshot, State
 from connector.store import rows
-from connector.store.database import Listed, Scoped, listed
+from connector.store.database import Among, Scoped, listed
 from connector.store.entries import ConversationStats
 from connector.store.schema import facts, holds, intents, links, snapshots
 
@@ -17,7 +17,7 @@ class Reading(Scoped):
     def facts(self, refs: Iterable[Ref]) -> dict[Ref, Fact]:
         """The facts known of these refs."""
         query = select(facts).where(facts.c.connection == self.connection)
-        found = self._in_chunks(refs, lambda some: query.where(facts.c.ref.in_(some)))
+        found = self._in_chunks(refs, lambda some: query.where(some(facts.c.ref)))
         return {fact.ref: fact for fact in map(rows.fact_of, found)}
 
     def dirty(self, kinds: Iterable[Kind], limit: int, after: str | None = None) -> list[Fact]:
@@ -40,7 +40,7 @@ class Reading(Scoped):
         if states is not None:
             query = query.where(facts.c.state.in_([state.value for state in states]))
         query = query.order_by(facts.c.parent, facts.c.order_key)
-        found = self._in_chunks(parents, lambda some: query.where(facts.c.parent.in_(some)))
+        found = self._in_chunks(parents, lambda some: query.where(some(facts.c.parent)))
         return [Ref.parse(row["ref"]) for row in found]
 
     def held_because(self, reasons: Iterable[str]) -> list[Ref]:
@@ -51,7 +51,7 @@ class Reading(Scoped):
             facts.c.side == Side.PLATFORM.value,
             facts.c.state == State.HELD.value,
         )
-        found = self._in_chunks(reasons, lambda some: query.where(facts.c.reason.in_(some)))
+        found = self._in_chunks(reasons, lambda some: query.where(some(facts.c.reason)))
         return [Ref.parse(row["ref"]) for row in found]
 
     def stats(self, conversations: Iterable[Ref]) -> dict[Ref, ConversationStats]:
@@ -63,7 +63,7 @@ class Reading(Scoped):
             or_(facts.c.state.is_(None), facts.c.state != State.ERASED.value),
         )
 
-        def query(some: Listed) -> Select[Any]:
+        def query(some: Among) -> Select[Any]:
             groups = (
                 select(
                     facts.c.parent,
@@ -72,7 +72,7 @@ class Reading(Scoped):
                     func.max(facts.c.at).label("last_at"),
                     func.max(facts.c.order_key).label("last"),
                 )
-                .where(counted, facts.c.parent.in_(some))
+                .where(counted, some(facts.c.parent))
                 .group_by(facts.c.parent)
                 .subquery()
             )
@@ -94,8 +94,8 @@ class Reading(Scoped):
             query = query.where(links.c.kind.in_([kind.value for kind in kinds]))
         wanted = list(refs)
         found = [
-            *self._in_chunks(wanted, lambda some: query.where(links.c.platform.in_(some))),
-            *self._in_chunks(wanted, lambda some: query.where(links.c.crm.in_(some))),
+            *self._in_chunks(wanted, lambda some: query.where(some(links.c.platform))),
+            *self._in_chunks(wanted, lambda some: query.where(some(links.c.crm))),
         ]
         unique = {row["id"]: row for row in found}
         return [rows.link_of(unique[id_]) for id_ in sorted(unique)]
@@ -130,7 +130,7 @@ class Reading(Scoped):
         answer: dict[int, dict[Side, Snapshot]] = {}
         with self._reading() as db:
             for some in listed(db, sorted(set(link_ids))):
-                for row in db.execute(query.where(snapshots.c.link.in_(some))).mappings():
+                for row in db.execute(query.where(some(snapshots.c.link))).mappings():
                     snapshot = rows.snapshot_of(row)
                     answer.setdefault(snapshot.link, {})[snapshot.side] = snapshot
         return answer
@@ -140,9 +140,7 @@ class Reading(Scoped):
         query = select(intents).where(intents.c.connection == self.connection, intents.c.state.in_(rows.OPEN))
         found = self._in_chunks(
             refs,
-            lambda some: query.where(
-                or_(intents.c.source.in_(some), intents.c.subject.in_(some), intents.c.target.in_(some))
-            ),
+            lambda some: query.where(or_(some(intents.c.source), some(intents.c.subject), some(intents.c.target))),
         )
         unique = {row["id"]: row for row in found}
         return [rows.intent_of(unique[id_]) for id_ in sorted(unique)]
@@ -152,7 +150,7 @@ class Reading(Scoped):
         query = select(intents.c.result, intents.c.subject).where(
             intents.c.connection == self.connection, intents.c.op == Op.SEND.value
         )
-        found = self._in_chunks(messages, lambda some: query.where(intents.c.result.in_(some)))
+        found = self._in_chunks(messages, lambda some: query.where(some(intents.c.result)))
         return {Ref.parse(row["result"]): Ref.parse(row["subject"]) for row in found}
 
     def creating(self, kinds: Collection[Kind]) -> bool:
@@ -182,8 +180,8 @@ class Reading(Scoped):
         """Those that have a fact, a link (active or ended), or are the target of an open intent."""
         wanted = list(refs)
 
-        def column(of: ColumnElement[str], *where: ColumnElement[bool]) -> Callable[[Listed], Select[Any]]:
-            return lambda some: select(of.label("ref")).where(*where, of.in_(some))
+        def column(of: ColumnElement[str], *where: ColumnElement[bool]) -> Callable[[Among], Select[Any]]:
+            return lambda some: select(of.label("ref")).where(*where, some(of))
 
         mine = links.c.connection == self.connection
         target = (intents.c.connection == self.connection, intents.c.state.in_(rows.OPEN))
@@ -219,5 +217,5 @@ class Reading(Scoped):
         if refs is None:
             found = self._rows(query)
         else:
-            found = self._in_chunks(refs, lambda some: query.where(holds.c.subject.in_(some)))
+            found = self._in_chunks(refs, lambda some: query.where(some(holds.c.subject)))
         return [rows.hold_of(row) for row in sorted(found, key=lambda row: row["id"])]

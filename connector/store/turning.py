@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import Engine, func, select, tuple_
 
 from connector.model import Ref
-from connector.store.database import Scoped, chunks, transaction, upsert
+from connector.store.database import Scoped, chunks, listed, transaction, upsert
 from connector.store.schema import hints, turns
 
 HINTS = 10_000
@@ -54,13 +54,13 @@ def due(engine: Engine, connections: Sequence[str], now: datetime) -> list[str]:
     with transaction(engine, writes=False) as db:
         known = {
             row.connection: row
-            for some in chunks(connections)
-            for row in db.execute(select(turns).where(turns.c.connection.in_(some)))
+            for some in listed(db, connections)
+            for row in db.execute(select(turns).where(some(turns.c.connection)))
         }
         named = {
             name
-            for some in chunks(connections)
-            for name in db.scalars(select(hints.c.connection).distinct().where(hints.c.connection.in_(some)))
+            for some in listed(db, connections)
+            for name in db.scalars(select(hints.c.connection).distinct().where(some(hints.c.connection)))
         }
     waiting = [
         (known[name].due_at if name in known else datetime.min.replace(tzinfo=now.tzinfo), name)
