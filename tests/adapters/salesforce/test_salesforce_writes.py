@@ -82,6 +82,15 @@ def test_a_thousand_rows_cost_one_call(sf, org):
     assert [by_id[result.ref.id] for result in results] == keys
 
 
+def test_messages_of_one_contact_are_written_side_by_side_and_oldest_first(sf, org):
+    contacts = [result.ref.id for result in sf.upsert([keyed(org.unique()) for _ in range(3)])]
+    who = [contacts[number % 3] for number in range(240)]
+    results = sf.upsert([task(org.unique(), WhoId=id_, Subject=str(number)) for number, id_ in enumerate(who)])
+    # The org numbers records as it makes them.
+    made = sorted(range(240), key=lambda place: results[place].ref.id)
+    assert [(who[place], place) for place in made] == sorted((who[place], place) for place in range(240))
+
+
 def test_nothing_to_write_costs_nothing(sf, org):
     assert sf.upsert([]) == []
     assert sf.remove([]) == []
