@@ -23,7 +23,7 @@ from connector.app import spare_the_collector
 from connector.mapping.compiled import Compiled
 from connector.model import Cursor, Kind, Side, State
 from connector.store import rows
-from connector.store.database import connect
+from connector.store.database import connect, many
 from connector.store.schema import facts, intents, links, snapshots
 from connector.store.store import Store
 from connector.sync.engine import Engine
@@ -44,6 +44,7 @@ PIECE = 5_000
 FREE = 10_000_000
 """Numbers from here on are free for the rows that the benchmark adds."""
 GOAL = 1.2
+INSERTS = {table: table.insert() for table in (facts, links, snapshots, intents)}
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def fill(store: Store, url: str, platform: Platform, count: int) -> None:
         }
         shown = at.execute(select(snapshots).where(snapshots.c.link == pattern.id)).mappings().all()
     for start in range(0, count, PIECE):
-        table: dict[Table, list[dict[str, object]]] = {facts: [], links: [], snapshots: [], intents: []}
+        table: dict[Table, list[dict[str, object]]] = {into: [] for into in INSERTS}
         for number in range(start, min(start + PIECE, count)):
             seen = platform.message(platform.messages + number)
             fact = fold(None, seen, Side.PLATFORM)
@@ -156,7 +157,7 @@ def fill(store: Store, url: str, platform: Platform, count: int) -> None:
             table[intents].append({**mine["intents"], **own})
         with db.begin() as at:
             for into, some in table.items():
-                at.execute(into.insert(), some)
+                many(at, INSERTS[into], some)
     with db.connect().execution_options(isolation_level="AUTOCOMMIT") as at:
         if at.dialect.name == "postgresql":
             # Rows came in past the sequences; and autovacuum, which would see to the statistics, waits a minute.

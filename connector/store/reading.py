@@ -76,8 +76,9 @@ class Reading(Scoped):
                 .group_by(facts.c.parent)
                 .subquery()
             )
-            last = and_(facts.c.connection == self.connection, facts.c.parent == groups.c.parent)
-            return select(groups, facts.c.direction).join(facts, and_(last, facts.c.order_key == groups.c.last))
+            mine = and_(facts.c.connection == self.connection, facts.c.kind == Kind.MESSAGE.value)
+            last = and_(mine, facts.c.parent == groups.c.parent, facts.c.order_key == groups.c.last)
+            return select(groups, facts.c.direction).join(facts, last)
 
         return {
             Ref.parse(row["parent"]): ConversationStats(row["count"], row["first_at"], row["last_at"], row["direction"])

@@ -138,7 +138,17 @@ facts = Table(
     PrimaryKeyConstraint("connection", "ref"),
 )
 _index_where("facts_dirty", facts.c.dirty.is_(True), (facts.c.connection, facts.c.order_key))
-Index("facts_parent", facts.c.connection, facts.c.parent, facts.c.kind)
+Index(
+    "facts_parent",
+    facts.c.connection,
+    facts.c.parent,
+    facts.c.kind,
+    facts.c.order_key,
+    # These are only counted: a message that comes must not have the whole conversation read, row by row.
+    facts.c.at,
+    facts.c.private,
+    facts.c.state,
+)
 Index("facts_kind", facts.c.connection, facts.c.kind, facts.c.side, facts.c.state)
 
 links = Table(

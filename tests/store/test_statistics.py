@@ -50,6 +50,12 @@ def test_the_messages_are_counted_by_state_out_of_an_index_alone(tmp_path: Path)
     assert "COVERING INDEX facts_kind" in search
 
 
+def test_a_conversation_is_counted_out_of_an_index_alone(tmp_path: Path) -> None:
+    counting, last = [line for line in planned(CASES["counts of conversations"], tmp_path) if "facts" in line]
+    assert "COVERING INDEX facts_parent" in counting
+    assert "AND order_key=?" in last
+
+
 def planned(ask: Callable[[Ledger], object], folder: Path) -> list[str]:
     """The steps by which SQLite answers."""
     store = Store.open(f"sqlite:///{folder}/connector.db", clock=lambda: NOW)
