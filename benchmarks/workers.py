@@ -2,12 +2,12 @@
 to nothing: so what is measured is the workers themselves, with their store and queue.
 
 Eight connections, each with a first load; the time counts from the moment when all are due until the last one is in. The database
-runs on the same machine, so with two cores a second worker shares them with it; `cores in use` tells how much there was to share.
+runs on the same machine, so with two cores a second worker shares them with it. `cores in use` counts all programs of the machine:
+what one worker and its database leave is all that a second one can get.
 """
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -77,22 +77,23 @@ def measure(full: bool) -> list[Measure]:
     messages = LARGE if full else SMALL
     with tempfile.TemporaryDirectory() as folder, running() as server:
         found = {workers: rate(Path(folder), server.create(), workers, messages) for workers in (1, 2, 4)}
-    one, _ = found[1]
+    one, used_by_one = found[1]
     cores = os.cpu_count() or 1
-    # A second core is free only where one worker and its database leave it.
+    room = one * min(2, cores / used_by_one)
     return [
         Measure("messages a second, 1 worker", "1/s", one),
         Measure("messages a second, 2 workers", "1/s", found[2][0], "1 worker", one, goal=1.7, wants="at least"),
+        Measure("messages a second, 2 workers", "1/s", found[2][0], "what the cores have room for", room),
         Measure("messages a second, 4 workers", "1/s", found[4][0], "1 worker", one),
         *(
-            Measure(f"cores in use by {workers} workers alone", "cores", used, "cores of this machine", cores)
+            Measure(f"cores in use with {workers} workers", "cores", used, "cores of this machine", cores)
             for workers, (_, used) in found.items()
         ),
     ]
 
 
 def rate(folder: Path, url: str, workers: int, messages: int) -> tuple[float, float]:
-    """Messages a second of so many workers, and how many cores they kept busy."""
+    """Messages a second of so many workers, and how many cores were busy."""
     config = folder / f"config-{workers}.yaml"
     (folder / "secret").write_text("of the benchmark")
     mapping = ROOT / "mappings" / "chatwoot-odoo.yaml"
@@ -118,22 +119,27 @@ def rate(folder: Path, url: str, workers: int, messages: int) -> tuple[float, fl
             for child in children:
                 assert child.stdout
                 assert child.stdout.readline() == "ready\n", (folder / f"worker-{workers}-0.log").read_text()
-            before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            started = time.perf_counter()
+            started, before = time.perf_counter(), busy()
             for ledger in ledgers:
                 ledger.come_back(now())
             while not all(ledger.account().states.get("synced") == messages for ledger in ledgers):
                 assert time.perf_counter() - started < PATIENCE, (folder / f"worker-{workers}-0.log").read_text()
                 time.sleep(0.5)
-            seconds = time.perf_counter() - started
+            seconds, cpu = time.perf_counter() - started, busy() - before
         finally:
             for child in children:
                 child.terminate()
             for child in children:
                 child.wait()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return CONNECTIONS * messages / seconds, cpu / seconds
+
+
+def busy() -> float:
+    """CPU seconds that all programs of this machine have used."""
+    line = Path("/proc/stat").read_text().splitlines()[0]
+    # proc_stat(5): user, nice, system, idle, iowait, irq, softirq.
+    user, nice, system, _, _, irq, softirq = map(int, line.split()[1:8])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":
