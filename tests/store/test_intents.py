@@ -21,6 +21,12 @@ def test_parents_are_written_before_children_then_in_journal_order(ledger, make,
     assert uniques(ledger.ready(clock(), 100)) == [f"{kind} {n}" for kind in Kind for n in (1, 2)]
 
 
+def test_the_journal_keeps_the_order_of_a_long_plan(ledger, make, planned, clock):
+    made = planned(*(make.action(str(number * 7919 % 3000)) for number in range(3000)))
+    assert [intent.action.unique for intent in made] == [str(number * 7919 % 3000) for number in range(3000)]
+    assert [intent.id for intent in ledger.ready(clock(), 3000)] == [intent.id for intent in made]
+
+
 def test_ready_keeps_to_limit_and_side(ledger, make, planned, clock):
     planned(
         make.action("a"),

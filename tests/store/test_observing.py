@@ -122,6 +122,32 @@ def test_the_last_of_two_facts_of_one_record_stands(ledger, make):
 
 
 @pytest.mark.parametrize(
+    ("states", "stands"),
+    [
+        ([State.SYNCED, None], State.SYNCED),
+        ([None, State.SYNCED], State.SYNCED),
+        ([State.SYNCED, None, State.HELD, None], State.HELD),
+    ],
+    ids=["told first", "told last", "told twice"],
+)
+def test_of_facts_of_one_record_the_last_version_and_the_last_account_stand(ledger, make, states, stands):
+    ledger.record([make.message(1, version=str(place), state=state) for place, state in enumerate(states)])
+    fact = ledger.facts([make.message(1).ref])[make.message(1).ref]
+    assert (fact.version, fact.state) == (str(len(states) - 1), stands)
+
+
+def test_fields_hold_what_no_text_of_a_database_can(ledger, make):
+    strange = {
+        "text": 'half a \ud83d smile, a nul \x00, "quoted" {braced} and \\',
+        "list": [None, 1.5, {"": "\x00"}],
+        "null": None,
+    }
+    facts = [make.message(number, fields=strange) for number in (1, 2)]
+    ledger.record(facts)
+    assert [ledger.facts([fact.ref])[fact.ref].fields for fact in facts] == [fact.fields for fact in facts]
+
+
+@pytest.mark.parametrize(
     ("given", "stored"),
     [
         ({}, (State.FILTERED, "rule spam")),
