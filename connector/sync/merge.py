@@ -87,7 +87,7 @@ def merge(terms: Terms, values: Values, newer: Side | None = None, settled: str 
     if not p_changed and not c_changed:
         if values.crm_base is ABSENT and c is not ABSENT and is_blank(c) and not is_blank(p):
             # Two contacts were merged, and the winner has never had what the platform shows.
-            return _copy(terms, Side.PLATFORM, values, "first contact with this record; it is blank there", rule=FIRST)
+            return _copy(terms, Side.PLATFORM, values, "first contact with this record; it is blank there", FIRST)
         return _keep(terms, "unchanged")
     if p_changed and c_changed:
         return _conflict(terms, values, newer, settled)
@@ -116,10 +116,18 @@ def _keep(terms: Terms, reason: str) -> Merged:
     return Merged(Decision(terms.field, Outcome.KEEP, "none", reason))
 
 
-def _copy(terms: Terms, source: Side, values: Values, reason: str, **extra: Value) -> Merged:
+def _copy(
+    terms: Terms,
+    source: Side,
+    values: Values,
+    reason: str,
+    rule: str = "changed",
+    lost: Value = None,
+    *,
+    conflict: bool = False,
+) -> Merged:
     """Copy the source side's value to the other side, as far as direction and blank handling allow."""
     value = values.platform if source is Side.PLATFORM else values.crm
-    rule = str(extra.get("rule", "changed"))
     if value is ABSENT:
         return _keep(terms, f"the {source} side does not show it")
     if not (terms.to_crm if source is Side.PLATFORM else terms.to_platform):
@@ -127,9 +135,7 @@ def _copy(terms: Terms, source: Side, values: Values, reason: str, **extra: Valu
     if is_blank(value) and terms.blank is Blank.IGNORE:
         return _keep(terms, f"emptied on the {source} side; blank: ignore leaves the other side as it is")
     outcome = Outcome.TO_CRM if source is Side.PLATFORM else Outcome.TO_PLATFORM
-    decision = Decision(
-        terms.field, outcome, rule, reason, value, extra.get("lost"), conflict=bool(extra.get("conflict"))
-    )
+    decision = Decision(terms.field, outcome, rule, reason, value, lost, conflict=conflict)
     if source is Side.PLATFORM:
         return Merged(decision, to_crm=value)
     return Merged(decision, to_platform=value)
@@ -140,11 +146,11 @@ def _first_contact(terms: Terms, values: Values, newer: Side | None, settled: st
     if (p is ABSENT or is_blank(p)) and (c is ABSENT or is_blank(c)):
         return _keep(terms, "first contact; neither side has a value")
     if p is ABSENT or is_blank(p):
-        return _copy(terms, Side.CRM, values, "first contact; the platform side is blank", rule=FIRST)
+        return _copy(terms, Side.CRM, values, "first contact; the platform side is blank", FIRST)
     if c is ABSENT and values.exists and terms.to_platform:
         return _keep(terms, "first contact; the CRM's value has not been read yet")
     if c is ABSENT or is_blank(c):
-        return _copy(terms, Side.PLATFORM, values, "first contact; the CRM side is blank", rule=FIRST)
+        return _copy(terms, Side.PLATFORM, values, "first contact; the CRM side is blank", FIRST)
     return _conflict(terms, values, newer, settled, "first contact; both sides have a value")
 
 
@@ -153,7 +159,7 @@ def _conflict(
 ) -> Merged:
     def wins(side: Side, rule: str, why: str) -> Merged:
         lost = values.crm if side is Side.PLATFORM else values.platform
-        return _copy(terms, side, values, f"{story}; {why}", rule=rule, lost=lost, conflict=True)
+        return _copy(terms, side, values, f"{story}; {why}", rule, lost, conflict=True)
 
     if settled in (Side.PLATFORM, Side.CRM):
         # She chose the empty value, if it is empty, whatever the line says about blanks.
