@@ -34,7 +34,7 @@ from connector.sync.settling import WRITTEN
 SIZES = (10_000, 100_000)
 FULL_SIZES = (10_000, 100_000, 1_000_000)
 CHANGES = 100
-IDLE = 15
+IDLE = 50
 BUSY = 7
 """Turns of which the fastest counts: the slower ones were disturbed by the rest of the machine."""
 THREAD = 100
