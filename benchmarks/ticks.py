@@ -23,7 +23,8 @@ from connector.app import spare_the_collector
 from connector.mapping.compiled import Compiled
 from connector.model import Cursor, Kind, Side, State
 from connector.store import rows
-from connector.store.database import connect, many
+from connector.store.bulk import insert_all
+from connector.store.database import connect
 from connector.store.schema import facts, intents, links, snapshots
 from connector.store.store import Store
 from connector.sync.engine import Engine
@@ -157,7 +158,7 @@ def fill(store: Store, url: str, platform: Platform, count: int) -> None:
             table[intents].append({**mine["intents"], **own})
         with db.begin() as at:
             for into, some in table.items():
-                many(at, INSERTS[into], some)
+                insert_all(at, INSERTS[into], some)
     with db.connect().execution_options(isolation_level="AUTOCOMMIT") as at:
         if at.dialect.name == "postgresql":
             # Rows came in past the sequences; and autovacuum, which would see to the statistics, waits a minute.

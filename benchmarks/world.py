@@ -89,7 +89,8 @@ class Quiet:
         self.people[id_] = fields, at
 
     def written_since(self, at: datetime | None) -> list[str]:
-        """Looks at no others: a tick without news must not cost more for there being more persons."""
+        """The ids of the persons written since then, oldest first. No others are looked at: a tick without news must not cost more
+        for there being more persons."""
         found = takewhile(lambda id_: at is not None and self.people[id_][1] >= at, reversed(self.people))
         return [*found][::-1]
 

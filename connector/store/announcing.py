@@ -11,7 +11,8 @@ from sqlalchemy import Connection, func, select, update
 
 from connector.model import Fact, Kind, Ref, Side, stamp
 from connector.store import rows
-from connector.store.database import Scoped, insert, listed, upsert
+from connector.store.bulk import insert, listed, upsert
+from connector.store.database import Scoped
 from connector.store.entries import Webhooks
 from connector.store.schema import awaited, facts, memory
 

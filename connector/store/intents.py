@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, exists, func,
 from connector.errors import StoreError
 from connector.model import OPEN_INTENTS, Fields, Intent, IntentState, Op, Ref, Side, Snapshot
 from connector.store import rows
-from connector.store.database import Among, change, listed
+from connector.store.bulk import Among, change, listed
 from connector.store.entries import Entries, NewHold, Settlement, States, Trouble
 from connector.store.journaling import Journaling
 from connector.store.observing import record_facts

@@ -9,7 +9,8 @@ from sqlalchemy import Connection, and_, bindparam, or_, select, update
 from connector.errors import StoreError
 from connector.model import Action, HoldType, Intent, IntentState, Kind, Op, Outcome, Ref, Side, Snapshot, State
 from connector.store import rows
-from connector.store.database import Scoped, change, insert, insert_new, listed, many, upsert
+from connector.store.bulk import change, insert, insert_all, insert_new, listed, upsert
+from connector.store.database import Scoped
 from connector.store.entries import DecisionRow, Entries, NewHold, NewLink, States
 from connector.store.observing import record_facts
 from connector.store.schema import decisions, facts, holds, intents, links, snapshots
@@ -177,7 +178,7 @@ class Journaling(Scoped):
                         "made_at": self._clock(),
                     }
                 )
-        many(db, NEW_LINKS, missing)
+        insert_all(db, NEW_LINKS, missing)
         ids = self._active(db, fits)
         shown = [
             Snapshot(ids[pair.kind.value, str(pair.platform)], one.side, one.fields, one.unread)

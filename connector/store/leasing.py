@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import select, update
 
-from connector.store.database import Scoped, insert, time_of, transaction
+from connector.store.bulk import insert
+from connector.store.database import Scoped, time_of, transaction
 from connector.store.schema import leases
 
 EVER = datetime.min.replace(tzinfo=UTC)

@@ -6,7 +6,8 @@ from sqlalchemy import func, select
 
 from connector.model import Fact, Intent, Kind, Link, Ref, Side
 from connector.store import rows
-from connector.store.database import Scoped, listed
+from connector.store.bulk import listed
+from connector.store.database import Scoped
 from connector.store.schema import facts, intents, links
 
 PAGE = 1000

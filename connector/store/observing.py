@@ -10,7 +10,7 @@ from connector.errors import StoreError
 from connector.model import Cursor, Fact, Side
 from connector.store import rows
 from connector.store.announcing import Announcing
-from connector.store.database import upsert
+from connector.store.bulk import upsert
 from connector.store.entries import Pins
 from connector.store.schema import connections, cursors, facts, positions
 

@@ -8,7 +8,8 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from connector.errors import StoreError
 from connector.model import Fact, Hold, HoldType, Intent, IntentState, Kind, Link, Op, Ref, Side, Snapshot, State
 from connector.store import rows
-from connector.store.database import Among, Scoped, listed
+from connector.store.bulk import Among, listed
+from connector.store.database import Scoped
 from connector.store.entries import ConversationStats
 from connector.store.schema import facts, holds, intents, links, snapshots
 

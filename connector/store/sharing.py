@@ -9,7 +9,8 @@ from sqlalchemy import CompoundSelect, and_, func, literal, or_, select
 
 from connector.model import Side
 from connector.store import rows
-from connector.store.database import Scoped, upsert
+from connector.store.bulk import upsert
+from connector.store.database import Scoped
 from connector.store.entries import Told
 from connector.store.schema import connections, memory, usage
 

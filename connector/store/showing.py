@@ -10,7 +10,8 @@ from sqlalchemy import Connection, RowMapping, and_, case, delete, func, or_, se
 from connector.errors import StoreError
 from connector.model import Fields, HoldType, Intent, IntentState, Kind, Ref, Side, State
 from connector.store import rows
-from connector.store.database import Scoped, upsert
+from connector.store.bulk import upsert
+from connector.store.database import Scoped
 from connector.store.entries import Balance, Counts, Decided, Run, Share, Trouble
 from connector.store.schema import decisions, facts, holds, intents, memory, problems, runs, usage
 

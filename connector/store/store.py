@@ -11,8 +11,9 @@ from sqlalchemy import Engine, select
 
 from connector.errors import StoreError
 from connector.store import moving
+from connector.store.bulk import upsert
 from connector.store.copying import copy_connection
-from connector.store.database import connect, migrate, transaction, upsert
+from connector.store.database import connect, migrate, transaction
 from connector.store.intents import Intents
 from connector.store.leasing import Leasing
 from connector.store.listing import Listing

@@ -6,7 +6,8 @@ from datetime import datetime
 from sqlalchemy import Engine, func, select, tuple_
 
 from connector.model import Ref
-from connector.store.database import Scoped, chunks, listed, transaction, upsert
+from connector.store.bulk import chunks, listed, upsert
+from connector.store.database import Scoped, transaction
 from connector.store.schema import hints, turns
 
 HINTS = 10_000

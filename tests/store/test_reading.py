@@ -4,7 +4,7 @@ import pytest
 
 from connector.errors import StoreError
 from connector.model import HoldType, Kind, Side, Snapshot, State
-from connector.store.database import CHUNK
+from connector.store.bulk import CHUNK
 from connector.store.entries import ConversationStats, Entries, NewHold, NewLink
 from connector.store.rows import order_key
 from connector.store.store import Store
