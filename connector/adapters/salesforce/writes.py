@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
+from itertools import pairwise
 
 from connector.adapters.base import Write
 from connector.adapters.salesforce import errors
@@ -57,9 +58,9 @@ class Row:
         return self.how, self.write.object, key, any(REFERENCE in value for value in values if isinstance(value, str))
 
     @property
-    def parents(self) -> tuple[str, ...]:
+    def parents(self) -> list[str]:
         """What Salesforce locks besides the row itself."""
-        return tuple(str(self.write.fields.get(name) or "") for name in PARENTS)
+        return [str(parent) for name in PARENTS if (parent := self.write.fields.get(name))]
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -377,14 +378,30 @@ def _turns(rows: Iterable[Row]) -> Iterable[list[Row]]:
     return turns.values()
 
 
-def _chunks(rows: Sequence[Row], size: int) -> list[Chunk]:
-    """Rows of one contact lie side by side, in their order.
+def _side_by_side(rows: Sequence[Row]) -> list[Row]:
+    """Rows that share a contact or a conversation, if only by way of other rows, lie together, in the order they came in.
 
     Two actors: we write a contact's messages in five collections; a trigger or a colleague saves the contact. Each collection
-    locks it anew, and whoever waits for it too long is refused.
+    locks it anew, and whoever waits for it too long is refused. In a conversation of two contacts neither may move ahead of
+    the other: the timeline shows messages of one day as they were made.
     """
+    joined: dict[str, str] = {}
+
+    def family(parent: str) -> str:
+        while parent in joined:
+            parent = joined[parent]
+        return parent
+
+    for row in rows:
+        for one, other in pairwise(family(parent) for parent in row.parents):
+            if one != other:
+                joined[other] = one
+    return sorted(rows, key=lambda row: family(next(iter(row.parents), "")))
+
+
+def _chunks(rows: Sequence[Row], size: int) -> list[Chunk]:
     groups: dict[tuple[How, str, str, bool], list[Row]] = {}
-    for row in sorted(rows, key=lambda row: row.parents):
+    for row in _side_by_side(rows):
         groups.setdefault(row.group, []).append(row)
     length = min(COLLECTION, size)
     return [

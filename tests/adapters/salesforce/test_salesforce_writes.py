@@ -15,6 +15,10 @@ def task(key: str, **fields) -> Write:
     return Write(Kind.MESSAGE, "Task", {"Subject": "Hello", **fields}, key=("SMM_Message_Key__c", key))
 
 
+def conversation(key: str) -> Write:
+    return Write(Kind.CONVERSATION, "Social_Conversation__c", {}, key=("SMM_Conversation_Key__c", key))
+
+
 def update(ref: Ref, **fields) -> Write:
     return Write(Kind.PERSON, ref.object, fields, target=ref)
 
@@ -82,13 +86,34 @@ def test_a_thousand_rows_cost_one_call(sf, org):
     assert [by_id[result.ref.id] for result in results] == keys
 
 
+def written(sf, org, about):
+    """In the order in which the org made them: the places of tasks about these records. It numbers records as it makes them."""
+    results = sf.upsert([task(org.unique(), **parents) for parents in about])
+    return sorted(range(len(about)), key=lambda place: results[place].ref.id)
+
+
 def test_messages_of_one_contact_are_written_side_by_side_and_oldest_first(sf, org):
     contacts = [result.ref.id for result in sf.upsert([keyed(org.unique()) for _ in range(3)])]
     who = [contacts[number % 3] for number in range(240)]
-    results = sf.upsert([task(org.unique(), WhoId=id_, Subject=str(number)) for number, id_ in enumerate(who)])
-    # The org numbers records as it makes them.
-    made = sorted(range(240), key=lambda place: results[place].ref.id)
+    made = written(sf, org, [{"WhoId": id_} for id_ in who])
     assert [(who[place], place) for place in made] == sorted((who[place], place) for place in range(240))
+
+
+def test_a_conversation_of_two_contacts_is_written_in_its_order(sf, org):
+    ana, noa, other = (result.ref.id for result in sf.upsert([keyed(org.unique()) for _ in range(3)]))
+    talk, hers = (result.ref.id for result in sf.upsert([conversation(org.unique()) for _ in range(2)]))
+    about = [
+        {"WhoId": noa, "WhatId": talk},
+        {"WhoId": other},
+        {"WhoId": ana, "WhatId": talk},
+        {"WhatId": talk},
+        {"WhoId": other},
+        {"WhoId": ana, "WhatId": hers},
+        {"WhoId": noa, "WhatId": talk},
+    ]
+    made = written(sf, org, about)
+    assert sorted([made.index(1), made.index(4)]) in ([0, 1], [5, 6]), "the third contact's lie side by side"
+    assert [place for place in made if place not in (1, 4)] == [0, 2, 3, 5, 6]
 
 
 def test_nothing_to_write_costs_nothing(sf, org):
