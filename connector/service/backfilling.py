@@ -40,7 +40,7 @@ Tell = Callable[["Standing"], None]
 @dataclass(frozen=True)
 class Standing:
     """A backfill: what was asked for, and how far it has come. `reached` is the edge of what is in, `part` how much of the time
-    that it spans, 0 to 1; `messages` were read so far in `seconds`: of the clock where a command does it, live traffic in between
+    that it spans and the platform has messages of, 0 to 1; `messages` were read so far in `seconds`: of the clock where a command does it, live traffic in between
     included; of the pieces alone in a running connector."""
 
     asked: Backfill
@@ -57,8 +57,10 @@ class Standing:
 
     @property
     def seconds_left(self) -> float | None:
-        """Of work; None before anything is known of its pace."""
-        return self.seconds / self.part * (1 - self.part) if self.part and self.seconds else None
+        """Of work; None before anything is known of its pace, and where older messages turn up than were to be expected."""
+        if self.done:
+            return 0.0
+        return self.seconds / self.part * (1 - self.part) if self.seconds and 0 < self.part < 1 else None
 
 
 def ask(ledger: Ledger, since: datetime, until: datetime | None, *, oldest_first: bool) -> Standing | None:
@@ -117,13 +119,13 @@ def standing(ledger: Ledger) -> Standing | None:
 
 def _standing(asked: Backfill, cursor: Cursor, *, paused: bool, done: dict[str, Any]) -> Standing:
     covered = asked.covered(cursor)
-    edge = covered.end if asked.oldest_first else covered.start
+    edge, begins = covered.end if asked.oldest_first else covered.start, done.get("begins")
     assert edge is not None
     return Standing(
         asked,
         paused,
         edge,
-        asked.part(cursor, done.get("of_slice", 0.0)),
+        asked.part(cursor, done.get("of_slice", 0.0), datetime.fromisoformat(begins) if begins else None),
         asked.slice(cursor) is None,
         done.get("messages", 0),
         done.get("seconds", 0.0),
@@ -194,6 +196,7 @@ def _read(engine: Engine, asked: Backfill, done: dict[str, Any]) -> None:
         _begin_earlier(ledger, asked.covered(cursor))
         facts = engine.read_past(PLACE, sent, page, cursor)
         done["messages"] += sum(fact.kind is Kind.MESSAGE for fact in facts)
+        done["begins"] = page.begins.isoformat() if page.begins else done.get("begins")
         done["of_slice"] = 0.0 if page.resume is None else page.part or done["of_slice"]
 
 

@@ -54,11 +54,13 @@ class Backfill:
         edge = self._reached(cursor)
         return Period(self.since, edge) if self.oldest_first else Period(edge, self.until)
 
-    def part(self, cursor: Cursor, of_slice: float = 0.0) -> float:
-        """How much of it is in, 0 to 1, by the time it spans; `of_slice` of the slice under way is read."""
+    def part(self, cursor: Cursor, of_slice: float = 0.0, begins: datetime | None = None) -> float:
+        """How much of it is in, 0 to 1, by the time it spans; `of_slice` of the slice under way is read. The time before the
+        platform's first message, where it is known about when it `begins`, does not count: there is nothing to read in it."""
+        start = max(self.since, begins) if begins and begins < self.until else self.since
         done, sent = self.covered(cursor), self.slice(cursor)
-        seconds = _length(done) + (_length(sent) * of_slice if sent else 0.0)
-        return min(1.0, seconds / _length(Period(self.since, self.until)))
+        seconds = _seconds(done, start) + (_seconds(sent, start) * of_slice if sent else 0.0)
+        return min(1.0, seconds / (self.until - start).total_seconds())
 
     def _reached(self, cursor: Cursor) -> datetime:
         return cursor.watermark or (self.since if self.oldest_first else self.until)
@@ -85,5 +87,6 @@ def lowered(begins: datetime | None, covered: Period) -> datetime | None:
     return min(begins, covered.start)
 
 
-def _length(period: Period) -> float:
-    return (period.end - period.start).total_seconds() if period.start and period.end else 0.0
+def _seconds(period: Period, start: datetime) -> float:
+    """Of what lies after `start`."""
+    return max(0.0, (period.end - max(period.start, start)).total_seconds()) if period.start and period.end else 0.0

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,19 @@ def test_a_slice_of_the_past_tells_whether_anything_is_older(
             if stop:
                 break
     assert told == [False] * (len(told) - 1) + [earliest]
+
+
+@pytest.mark.parametrize("pages", [1, 100], ids=["from its first page on", "on all of them"])
+def test_a_slice_of_the_past_tells_about_when_the_first_message_was_sent(fresh: Sandbox, pages: int) -> None:
+    history(fresh, 30, messages=2)
+    opened = min(
+        row["created_at"]
+        for row in fresh.api("GET", "/conversations?status=all&sort_by=created_at_asc")["data"]["payload"]
+    )
+    start = datetime.fromtimestamp(1_760_000_000, UTC)
+    window = Window(sent=Period(start, start + timedelta(days=30)))
+    read = list(islice(fresh.adapter(page_rows=20).pull("conversations", window), pages))
+    assert [page.begins for page in read] == [datetime.fromtimestamp(opened, UTC)] * len(read)
 
 
 # ---- lists that move --------------------------------------------------------------------------------------------------

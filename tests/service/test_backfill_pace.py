@@ -1,5 +1,6 @@
 """How long a backfill takes: the time of the clock, live traffic between its pieces included."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,6 +30,7 @@ class Machine:
     def __init__(self) -> None:
         self.now = datetime(2026, 3, 1, tzinfo=UTC)
         self.reads = {"org": 0, "chat": 0}
+        self.begins: datetime | None = None
         self.store = Store.open("sqlite://", clock=self.clock)
         chat = MemorySystem("chat", self.clock, dict(PLATFORM_OBJECTS))
         org = MemorySystem("org", self.clock, {"Contact": memory_object("Contact", Kind.PERSON, ["Name"])})
@@ -56,7 +58,8 @@ class Slow(MemoryAdapter):
             self.machine.now += LIVE
         else:
             self.machine.now += PAST
-        return super().pull(stream, window)
+        for page in super().pull(stream, window):
+            yield replace(page, begins=self.machine.begins if window.sent.end else None)
 
 
 @pytest.fixture
@@ -83,6 +86,15 @@ def test_the_pace_of_a_backfill_is_that_of_the_clock_from_its_first_piece_on(mac
     assert told[-1].seconds == (machine.now - begun - catching_up).total_seconds()
     assert told[-1].seconds > 6 * PAST.total_seconds()
     assert told[2].seconds_left == told[2].seconds
+
+
+def test_time_before_the_platform_s_first_message_is_not_reckoned_with(machine):
+    machine.begins = machine.now - timedelta(days=180)
+    told = dig(machine, 60, MINUTE)
+    assert told[2].part == 0.5
+    assert told[2].seconds_left == told[2].seconds
+    assert [one.seconds_left for one in told[5:-1]] == [None] * 54, "there is no telling: all that was expected is in"
+    assert told[-1].seconds_left == 0
 
 
 def test_live_streams_are_read_as_often_as_the_schedule_says(machine):

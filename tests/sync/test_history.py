@@ -1,6 +1,7 @@
 """Slices of the past: they cover what was asked for exactly, in order, and can be stopped anywhere."""
 
 import itertools
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -62,6 +63,17 @@ def test_the_part_of_a_slice_counts_for_its_time(asked, pages, of_slice):
         if asked.slice(cursor) == sent:
             assert more == pytest.approx(of_slice / whole, abs=1e-9)
         assert 0 <= asked.part(cursor, of_slice) <= 1
+
+
+@given(backfills(), st.lists(st.integers(1, 3), min_size=1, max_size=5), moments)
+def test_the_time_before_the_platform_s_first_message_does_not_count(asked, pages, begins):
+    shorter = Backfill(max(asked.since, begins), asked.until) if begins < asked.until else asked
+    shorter = replace(shorter, oldest_first=asked.oldest_first)
+    for _, cursor in run(asked, pages):
+        covered = asked.covered(cursor)
+        edge = covered.end if asked.oldest_first else covered.start
+        as_if = shorter.part(Cursor(watermark=max(edge, shorter.since)))
+        assert asked.part(cursor, begins=begins) == pytest.approx(as_if)
 
 
 def test_newest_first_ends_with_the_slice_before_which_the_platform_has_nothing():
