@@ -32,6 +32,9 @@ LOOKS = 8
 running thread is what they share, and another process is what helps."""
 EVERY_SECOND = "* * * * * *"
 """When the connections that are due are put into the queue, by one of the workers."""
+POLL = 1.0
+"""Seconds until a worker asks the queue without having been told of a task. The first task of all is told of before anybody listens,
+and while it waits no other one is put beside it: with the library's own five seconds, workers begin that late."""
 LOOK, SCHEDULE = "look", ":schedule"
 """The two tasks. A connection's tasks have its name for a queue and a lock, and no connection begins with a colon."""
 
@@ -111,6 +114,7 @@ class Member:
                         name=self._holder,
                         queues=[SCHEDULE, *self._lookers],
                         concurrency=LOOKS,
+                        fetch_job_polling_interval=POLL,
                         delete_jobs="always",
                         install_signal_handlers=False,
                     )

@@ -1,5 +1,5 @@
-"""What is got ready while something else is waited for: the page after the one that is being stored, and the plan of the batch
-after the one that is being sent. Pure.
+"""What is got ready while something else is waited for: the page after the one that is being stored, and what is to be sent
+after what is being sent. Pure.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,34 +24,40 @@ def read_ahead(pages: Iterator[Page], hands: Executor) -> Iterator[Page]:
 
 
 def simple(entries: Entries) -> bool:
-    """Whether all that a plan sends are writes to the CRM: a reply or a removal that lands is news of its own."""
-    return all(one.op is Op.UPSERT and one.side is Side.CRM for one in entries.intents)
+    """Whether all that a plan sends are writes to the CRM, which need not be asked anything because of it: a reply or a removal
+    that lands is news of its own."""
+    return not entries.moved and all(one.op is Op.UPSERT and one.side is Side.CRM for one in entries.intents)
 
 
 class Coming:
-    """The batch after the one that is being sent, read and planned while the other side works. The plan stands only where
-    everything under way simply landed.
+    """What is still to be decided, a batch at a time. A piece of it for which nobody has to be asked is planned and journaled
+    while the other side works.
 
-    Two actors: we plan the next batch while a write is out; the write is refused, because a person deleted its record, and
-    what hangs on it is to be decided anew. The plan does not know of that, so it is made again.
+    Two actors: we plan a piece while a write is out; the write is refused, because a person deleted its record. The piece was
+    journaled with the write still open, as after any crash, so what hangs on the record is found and decided anew with the rest.
     """
 
-    def __init__(self, works: Iterator[list[Fact]], plan: Callable[[Sequence[Fact]], Entries | None]) -> None:
-        self._works = works
-        self._plan = plan
-        self._looked = False
-        self._work: list[Fact] | None = None
-        self._entries: Entries | None = None
+    def __init__(
+        self, batches: Iterator[Sequence[Fact]], journal: Callable[[Sequence[Fact]], bool], piece: int
+    ) -> None:
+        """`journal` plans so many facts, a `piece` of a batch, and writes down what follows; False: that is not to be done in
+        passing."""
+        self._batches = batches
+        self._journal = journal
+        self._piece = piece
+        self._batch: Sequence[Fact] = ()
+        self._waits = False
 
-    def look(self) -> None:
-        """Once; further calls do nothing."""
-        if not self._looked:
-            self._looked = True
-            self._work = next(self._works, None)
-            self._entries = self._plan(self._work) if self._work else None
+    def look(self) -> bool:
+        """Whether the next piece is journaled now. False where nothing is left, or what is left waits to be `taken`."""
+        if not self._waits:
+            self._batch = self._batch or next(self._batches, ())
+            piece = self._batch[: self._piece]
+            self._waits = not piece or not self._journal(piece)
+            self._batch = self._batch if self._waits else self._batch[self._piece :]
+        return not self._waits
 
-    def taken(self, *, all_landed: bool) -> tuple[list[Fact] | None, Entries | None]:
-        """The batch, None where there is none, and its plan, None where it is still to be made."""
-        if not self._looked:
-            return next(self._works, None), None
-        return self._work, self._entries if all_landed else None
+    def taken(self) -> Sequence[Fact]:
+        """What is left of the batch, or the next one; empty where nothing is left."""
+        batch, self._batch, self._waits = self._batch or next(self._batches, ()), (), False
+        return batch

@@ -13,7 +13,7 @@ from functools import partial
 from connector.adapters.base import Account, Adapter, Page, Stream
 from connector.errors import ConnectorError, RemoteError, SoftStop
 from connector.mapping.compiled import Compiled
-from connector.model import Cursor, Fact, HoldType, Kind, Life, Observed, Op, Period, Ref, Side, State
+from connector.model import Cursor, Fact, Kind, Life, Observed, Op, Period, Ref, Side, State
 from connector.store.entries import Entries
 from connector.store.rows import order_key
 from connector.store.store import Ledger
@@ -26,9 +26,9 @@ from connector.sync.guards import CANARIES, HANDFUL, Tally, check_canaries, chec
 from connector.sync.history import was_sent_in
 from connector.sync.identity import Candidate
 from connector.sync.landing import Landing
-from connector.sync.loading import load_history, load_lately, load_view
+from connector.sync.loading import load_history, load_lately, load_view, with_followers
 from connector.sync.observe import fold_all
-from connector.sync.outbox import Outbox
+from connector.sync.outbox import Outbox, nothing
 from connector.sync.patience import SPENT, advice
 from connector.sync.persons import not_found
 from connector.sync.plan import lookups_needed, make_plan
@@ -298,7 +298,7 @@ class Engine:
         return make_plan(view, work, self.mapping, self.name)
 
     def _plan_unasked(self, work: Sequence[Fact]) -> Entries | None:
-        """The plan of a batch for which neither side has to be asked anything, None where one has to be."""
+        """The plan of facts for which neither side has to be asked anything, None where one has to be."""
         view = self._view(work, {})
         if missing_parents(view, work) or lookups_needed(view, work, self.mapping, self.name) or chosen(view):
             return None
@@ -324,16 +324,27 @@ class Engine:
         """Plan, guard and journal everything that is dirty, and send batch by batch. Answers how many intents were new and
         what was sent."""
         planned, sent = 0, Drained()
-        self.guard()
-        works = self._dirty()
-        work, entries = next(works, None), None
-        while work is not None:
-            entries = entries or self._plan(work)
+
+        def in_passing(work: Sequence[Fact]) -> bool:
+            nonlocal planned
+            entries = self._plan_unasked(work)
+            if entries is None or not simple(entries):
+                return False
             planned += self._journal(self._sifted(entries))
-            coming = Coming(works, self._plan_unasked)
-            drained = self._outbox.drain(coming.look if simple(entries) else lambda: None)
-            sent.add(drained)
-            work, entries = coming.taken(all_landed=drained.simply_landed and not self._landing.redone)
+            return True
+
+        self.guard()
+        coming = Coming(self._dirty(), in_passing, self.adapters[Side.CRM].capabilities.batch)
+        while True:
+            more = coming.look
+            if not coming.look():
+                work = coming.taken()
+                if not work:
+                    break
+                entries = self._plan(work)
+                planned += self._journal(self._sifted(entries))
+                more = coming.look if simple(entries) else nothing
+            sent.add(self._outbox.drain(more))
         sent.add(self._outbox.drain())
         self._tell_withheld()
         self._carried_out()
@@ -377,7 +388,7 @@ class Engine:
         return [*rest, *(thread for ref, thread in threads.items() if ref not in {fact.ref for fact in rest})]
 
     def _journal(self, entries: Entries) -> int:
-        entries = self._with_followers(entries)
+        entries = with_followers(self.ledger, entries)
         journaled = self.ledger.journal(entries)
         self._redone |= bool(entries.redo)
         if entries.links:
@@ -386,22 +397,6 @@ class Engine:
         self.look_at(sorted({crm for _, crm, _ in entries.moved}), Side.CRM)
         self._progress("planned", len(journaled))
         return len(journaled)
-
-    def _with_followers(self, entries: Entries) -> Entries:
-        """The plan with what has to be planned anew because of it, so that both are journaled together: the identities and
-        conversations of a person whose CRM record became another one, and the messages that waited for an identity which has
-        settled itself."""
-        moved = [ref for ref in entries.redo if ref.object == Kind.PERSON.value] if entries.moved else []
-        settled = [
-            hold.subject
-            for hold in (self.ledger.hold(id_) for id_, *_ in entries.closed_holds)
-            if hold.type is HoldType.IDENTITY
-        ]
-        threads = self.ledger.children([*moved, *settled], Kind.CONVERSATION)
-        own = set(self.ledger.children(settled, Kind.CONVERSATION))
-        messages = self.ledger.children(own, Kind.MESSAGE, [State.HELD, State.OPEN, State.FILTERED])
-        identities = self.ledger.children(moved, Kind.IDENTITY)
-        return replace(entries, redo=[*entries.redo, *settled, *identities, *threads, *messages])
 
     # -- runs
 

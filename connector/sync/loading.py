@@ -1,10 +1,11 @@
 """Reading from the store the rows around a batch of work. Reads only; what they mean is decided by `plan`."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from connector.mapping.compiled import Compiled
-from connector.model import Action, Fact, Intent, Kind, Op, Period, Ref, Side
+from connector.model import Action, Fact, HoldType, Intent, Kind, Op, Period, Ref, Side, State
 from connector.store.entries import Entries
 from connector.store.store import Ledger
 from connector.sync.history import HISTORY
@@ -101,6 +102,23 @@ def _said(ledger: Ledger, sends: Sequence[Action], facts: Mapping[Ref, Fact], no
         for one in earlier
         if one.action.target in owners
     ]
+
+
+def with_followers(ledger: Ledger, entries: Entries) -> Entries:
+    """The plan with what has to be planned anew because of it, so that both are journaled together: the identities and
+    conversations of a person whose CRM record became another one, and the messages that waited for an identity which has
+    settled itself."""
+    moved = [ref for ref in entries.redo if ref.object == Kind.PERSON.value] if entries.moved else []
+    settled = [
+        hold.subject
+        for hold in (ledger.hold(id_) for id_, *_ in entries.closed_holds)
+        if hold.type is HoldType.IDENTITY
+    ]
+    threads = ledger.children([*moved, *settled], Kind.CONVERSATION)
+    own = set(ledger.children(settled, Kind.CONVERSATION))
+    messages = ledger.children(own, Kind.MESSAGE, [State.HELD, State.OPEN, State.FILTERED])
+    identities = ledger.children(moved, Kind.IDENTITY)
+    return replace(entries, redo=[*entries.redo, *settled, *identities, *threads, *messages])
 
 
 def _parents(facts: Iterable[Fact]) -> set[Ref]:

@@ -31,6 +31,11 @@ Rows: TypeAlias = list[tuple[Intent, Fields]]
 """What one call carries: intents with the ids of their parents filled in."""
 
 
+def nothing() -> bool:
+    """No more can be made ready."""
+    return False
+
+
 class Outbox:
     """`heard`: the platform was read to its end since this process began; until then no reply leaves."""
 
@@ -55,12 +60,12 @@ class Outbox:
         self._hands = hands
         self.heard = False
 
-    def drain(self, meanwhile: Callable[[], None] = lambda: None) -> Drained:
+    def drain(self, more: Callable[[], bool] = nothing) -> Drained:
         """Send everything that is due, parents before children, in batches across conversations.
 
-        While a batch is under way the one before it is settled, `meanwhile` is called, and the one after it is made ready: the
-        other side's time is not waited out idly, and ours is not waited for. Only the call itself runs in a thread of its own,
-        so that the store sees one writer, step by step.
+        While a batch is under way the one before it is settled, and the one after it is made ready; where that would not be a full
+        call, `more` is asked to journal more, and answers whether it has. The other side's time is not waited out idly, and ours is
+        not waited for. Only the call itself runs in a thread of its own, so that the store sees one writer, step by step.
         """
         report = Drained()
         answered: Answered | None = None
@@ -82,7 +87,7 @@ class Outbox:
                         for intent in batch:
                             self._send(intent, report)
                     elif rows := rows or self._resolve(self._current(batch)):
-                        answered, following = self._write(rows, report, hands, answered, meanwhile)
+                        answered, following = self._write(rows, report, hands, answered, more)
                 except RemoteError as error:
                     answered = None
                     self._failures.trouble(first.side, error)
@@ -94,17 +99,22 @@ class Outbox:
         """When the earliest write that waits becomes due."""
         return self._ledger.next_due()
 
-    def _next(self, stopped: set[Side]) -> list[Intent]:
+    def _next(self, stopped: set[Side], more: Callable[[], bool] = nothing) -> list[Intent]:
         """The next group of intents that one call can carry: same operation, side and kind, in journal order."""
+        ready, full = self._ready(stopped)
+        if not full and more():
+            ready, _ = self._ready(stopped)
+        return [one for one in ready if alike(one.action, ready[0].action)]
+
+    def _ready(self, stopped: set[Side]) -> tuple[list[Intent], bool]:
+        """What may be sent to the first side that waits for something, and whether it is as much as a call can carry."""
         for side in Side:
-            if side in stopped:
-                continue
-            limit = self._adapters[side].capabilities.batch
-            ready = self._ledger.ready(self._clock(), limit, side=side)
-            if ready:
-                first = ready[0].action
-                return [one for one in ready if (one.action.op, one.action.kind) == (first.op, first.kind)]
-        return []
+            if side not in stopped:
+                limit = self._adapters[side].capabilities.batch
+                ready = self._ledger.ready(self._clock(), limit, side=side)
+                if ready:
+                    return ready, len(ready) == limit
+        return [], False
 
     def _write(
         self,
@@ -112,7 +122,7 @@ class Outbox:
         report: Drained,
         hands: Executor,
         before: Answered | None,
-        meanwhile: Callable[[], None],
+        more: Callable[[], bool],
     ) -> tuple[Answered | None, Rows]:
         """One call. `before` is the call before it, which is settled while this one is under way. Answers the call, and the rows
         of the one that may follow at once."""
@@ -128,10 +138,9 @@ class Outbox:
         call = hands.submit(adapter.upsert if action.op is Op.UPSERT else adapter.remove, writes)
         try:
             self._finish(before, report)
-            meanwhile()
             # Made ready and no more: it is marked as being sent when it is, because what became of it after a crash is looked
             # into so long after that time as a write may still be under way.
-            batch = self._next(report.stopped)
+            batch = self._next(report.stopped, more)
             following = self._resolve(self._current(batch)) if batch and alike(batch[0].action, action) else []
         except BaseException:
             # Two actors: somebody stops the connector; a call is under way. What it answers is written down all the same, so

@@ -17,11 +17,6 @@ class Drained:
     failed: int = 0
     stopped: set[Side] = field(default_factory=set)
 
-    @property
-    def simply_landed(self) -> bool:
-        """Nothing but writes to the CRM, and all of them went through."""
-        return not (self.failed or self.stopped or self.done[Side.PLATFORM])
-
     def add(self, other: "Drained") -> None:
         self.done += other.done
         self.failed += other.failed

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from connector.model import HoldType, Kind, Life, Observed, Op, Ref, Side
 from connector.store.entries import ConversationStats
-from connector.sync.ahead import Coming
 from connector.sync.observe import moved_to
 
 COMMENT = {"message_type": "comment", "subtype_id": "mail.mt_comment", "author_type": "user"}
@@ -174,19 +173,3 @@ def test_a_vanished_record_moved_only_where_all_living_children_agree(children: 
     ]
     homes = {home for home, life in children if life is Life.LIVE and home not in (None, "1")}
     assert moved_to(loser, seen) == (Ref("crm", "Contact", homes.pop()) if len(homes) == 1 else None)
-
-
-# -- the plan that is made ahead
-
-
-def test_a_plan_made_ahead_stands_only_where_everything_landed() -> None:
-    def coming() -> Coming:
-        return Coming(iter([["first"], ["second"]]), lambda work: f"plan of {work[0]}")  # type: ignore[arg-type, list-item, return-value]
-
-    looked = coming()
-    looked.look()
-    looked.look()
-    assert looked.taken(all_landed=True) == (["first"], "plan of first")
-    assert looked.taken(all_landed=False) == (["first"], None)
-    assert coming().taken(all_landed=True) == (["first"], None), "nobody looked"
-    assert Coming(iter([]), lambda _work: None).taken(all_landed=True) == (None, None)

@@ -1,4 +1,4 @@
-"""A page is read while the one before it is stored: nothing else changes."""
+"""A page is read while the one before it is stored, a batch decided while another is written: nothing else changes."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from connector.adapters.base import Page
 from connector.errors import Transient
-from connector.sync.ahead import read_ahead
+from connector.sync.ahead import Coming, read_ahead
 
 
 class Side:
@@ -45,3 +45,34 @@ def test_the_same_pages_come_in_the_same_order_and_never_more_than_one_is_read_a
     wanted = min(there, there if stops is None else stops)
     assert stored == [str(number) for number in range(wanted)]
     assert trouble == (fails is not None and fails < count and (stops is None or stops >= there))
+
+
+@given(
+    batches=st.lists(st.lists(st.integers(), min_size=1, max_size=7), max_size=5),
+    piece=st.integers(1, 4),
+    answers=st.lists(st.booleans(), max_size=20),
+    looks=st.lists(st.integers(0, 3), max_size=10),
+)
+def test_whatever_is_decided_in_passing_all_of_it_is_decided_once_and_in_order(
+    batches: list[list[int]], piece: int, answers: list[bool], looks: list[int]
+) -> None:
+    decided, refused, answer, more = [], [], iter(answers), iter(looks)
+
+    def journal(facts: list[int]) -> bool:
+        assert not refused, "what is not to be done in passing waits until it is taken"
+        assert 0 < len(facts) <= piece
+        done = next(answer, False)
+        (decided if done else refused).extend(facts)
+        return done
+
+    coming = Coming(iter(batches), journal, piece)  # type: ignore[arg-type]
+    while True:
+        if not coming.look():
+            taken = coming.taken()
+            if not taken:
+                break
+            refused.clear()
+            decided += taken
+        for _ in range(next(more, 0)):
+            coming.look()
+    assert decided == [fact for batch in batches for fact in batch]
