@@ -19,7 +19,7 @@ EACH = 100
 
 
 def measure(full: bool) -> list[Measure]:
-    messages = 100_000 if full else 1_200
+    messages = 100_000 if full else 900
     with pair() as town:
         town.customers(messages // EACH, EACH)
         with town.engine() as engine:

@@ -115,7 +115,7 @@ def measure(full: bool) -> list[Measure]:
         raise NotMeasured(f"no real Odoo can be had. {error}") from None
     try:
         with servers.running() as server:
-            return measured(server, messages=20_000 if full else 8_000)
+            return measured(server, messages=20_000 if full else 6_000)
     finally:
         servers.close()
 

@@ -35,8 +35,8 @@ from connector.sync.settling import WRITTEN
 SIZES = (10_000, 100_000)
 FULL_SIZES = (10_000, 100_000, 1_000_000)
 CHANGES = 100
-IDLE = 50
-BUSY = 7
+IDLE = 30
+BUSY = 5
 """Turns of which the fastest counts: the slower ones were disturbed by the rest of the machine."""
 THREAD = 100
 """Messages of one conversation."""
