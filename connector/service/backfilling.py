@@ -40,8 +40,8 @@ Tell = Callable[["Standing"], None]
 @dataclass(frozen=True)
 class Standing:
     """A backfill: what was asked for, and how far it has come. `reached` is the edge of what is in, `part` how much of the time
-    that it spans and the platform has messages of, 0 to 1; `messages` were read so far in `seconds`: of the clock where a command does it, live traffic in between
-    included; of the pieces alone in a running connector."""
+    that it spans and the platform has messages of, 0 to 1; `messages` were read so far in `seconds`: of the clock where a command
+    does it, live traffic in between included; of the pieces alone in a running connector."""
 
     asked: Backfill
     paused: bool
