@@ -30,34 +30,31 @@ def simple(entries: Entries) -> bool:
 
 
 class Coming:
-    """What is still to be decided, a batch at a time. A piece of it for which nobody has to be asked is planned and journaled
-    while the other side works.
+    """What is still to be decided, a batch at a time. One for which nobody has to be asked is planned and journaled while the other
+    side works.
 
-    Two actors: we plan a piece while a write is out; the write is refused, because a person deleted its record. The piece was
+    Two actors: we plan a batch while a write is out; the write is refused, because a person deleted its record. The batch was
     journaled with the write still open, as after any crash, so what hangs on the record is found and decided anew with the rest.
     """
 
-    def __init__(
-        self, batches: Iterator[Sequence[Fact]], journal: Callable[[Sequence[Fact]], bool], piece: int
-    ) -> None:
-        """`journal` plans so many facts, a `piece` of a batch, and writes down what follows; False: that is not to be done in
-        passing."""
+    def __init__(self, batches: Iterator[Sequence[Fact]], journal: Callable[[Sequence[Fact]], bool]) -> None:
+        """`journal` plans a batch and writes down what follows; False: that is not to be done in passing."""
         self._batches = batches
         self._journal = journal
-        self._piece = piece
         self._batch: Sequence[Fact] = ()
-        self._waits = False
 
     def look(self) -> bool:
-        """Whether the next piece is journaled now. False where nothing is left, or what is left waits to be `taken`."""
-        if not self._waits:
-            self._batch = self._batch or next(self._batches, ())
-            piece = self._batch[: self._piece]
-            self._waits = not piece or not self._journal(piece)
-            self._batch = self._batch if self._waits else self._batch[self._piece :]
-        return not self._waits
+        """Whether the next batch is journaled now. False where there is none, or it waits to be `taken`. Where that raises, the batch
+        is left to the next round."""
+        if self._batch:
+            return False
+        batch = next(self._batches, ())
+        if batch and self._journal(batch):
+            return True
+        self._batch = batch
+        return False
 
     def taken(self) -> Sequence[Fact]:
-        """What is left of the batch, or the next one; empty where nothing is left."""
-        batch, self._batch, self._waits = self._batch or next(self._batches, ()), (), False
+        """The next batch; empty where there is none."""
+        batch, self._batch = self._batch or next(self._batches, ()), ()
         return batch

@@ -334,17 +334,12 @@ class Engine:
             return True
 
         self.guard()
-        coming = Coming(self._dirty(), in_passing, self.adapters[Side.CRM].capabilities.batch)
-        while True:
-            more = coming.look
-            if not coming.look():
-                work = coming.taken()
-                if not work:
-                    break
-                entries = self._plan(work)
-                planned += self._journal(self._sifted(entries))
-                more = coming.look if simple(entries) else nothing
-            sent.add(self._outbox.drain(more))
+        coming = Coming(self._dirty(), in_passing)
+        while work := coming.taken():
+            entries = self._plan(work)
+            planned += self._journal(self._sifted(entries))
+            if Side.CRM not in sent.stopped:
+                sent.add(self._outbox.drain(coming.look if simple(entries) else nothing))
         sent.add(self._outbox.drain())
         self._tell_withheld()
         self._carried_out()

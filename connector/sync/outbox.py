@@ -143,10 +143,13 @@ class Outbox:
             batch = self._next(report.stopped, more)
             following = self._resolve(self._current(batch)) if batch and alike(batch[0].action, action) else []
         except BaseException:
-            # Two actors: somebody stops the connector; a call is under way. What it answers is written down all the same, so
-            # that nobody has to look for it after the next start.
-            if call.exception() is None:
+            # Two actors: somebody stops the connector; a call is under way. What became of it is written down all the same, so
+            # that nobody has to look for it after the next start, or takes it for that of a process that died long ago.
+            error = call.exception()
+            if error is None:
                 self._finish(Answered(rows, call.result()), report)
+            elif isinstance(error, RemoteError):
+                self._failures.failed(intents, error)
             raise
         try:
             return Answered(rows, call.result()), following
