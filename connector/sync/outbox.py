@@ -149,13 +149,12 @@ class Outbox:
             if error is None:
                 self._finish(Answered(rows, call.result()), report)
             elif isinstance(error, RemoteError):
-                self._failures.failed(intents, error)
+                self._failed(intents, error, report)
             raise
         try:
             return Answered(rows, call.result()), following
         except RemoteError as error:
-            self._failures.failed(intents, error)
-            report.failed += len(intents)
+            self._failed(intents, error, report)
             if isinstance(error, AuthError | AllowanceSpent | Transient):
                 raise
             return None, []
@@ -169,14 +168,17 @@ class Outbox:
             if isinstance(result, Receipt):
                 landed.append(Landed(intent, result, fields))
             else:
-                self._failures.failed([intent], result)
-                report.failed += 1
+                self._failed([intent], result, report)
         self._landing.settle(landed)
         report.done[answered.sent[0][0].action.side] += len(landed)
         if len(landed) == len(answered.sent):
             for object_ in {intent.action.object for intent, _ in answered.sent}:
                 self._ledger.solved(f"writing {object_}")
         self._progress("written", len(landed))
+
+    def _failed(self, intents: Sequence[Intent], error: RemoteError, report: Drained) -> None:
+        self._failures.failed(intents, error)
+        report.failed += len(intents)
 
     def _current(self, batch: Sequence[Intent]) -> list[Intent]:
         """Those of the batch that were decided with what both sides show now; the others are decided anew.
@@ -249,8 +251,7 @@ class Outbox:
         try:
             receipt = self._adapters[action.side].send(as_write(intent, fields), intent.token)
         except RemoteError as error:
-            report.failed += 1
-            self._failures.failed([intent], error)
+            self._failed([intent], error, report)
             if isinstance(error, AuthError | AllowanceSpent):
                 raise
             return
