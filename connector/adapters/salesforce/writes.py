@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
-from itertools import pairwise
 
 from connector.adapters.base import Write
 from connector.adapters.salesforce import errors
@@ -392,10 +391,9 @@ def _side_by_side(rows: Sequence[Row]) -> list[Row]:
             parent = joined[parent]
         return parent
 
-    for row in rows:
-        for one, other in pairwise(family(parent) for parent in row.parents):
-            if one != other:
-                joined[other] = one
+    for parents in (row.parents for row in rows if row.parents):
+        first, *others = dict.fromkeys(map(family, parents))
+        joined |= dict.fromkeys(others, first)
     return sorted(rows, key=lambda row: family(next(iter(row.parents), "")))
 
 
