@@ -145,8 +145,8 @@ class Page:
     """Part of a window. Parents stand before their children. `resume` continues after this page; None on the last page,
     which carries the `watermark` (the system's own time before which everything has been read). `part` is how much of the
     window is read with this page, 0 to 1, where the system lets it be known. `earliest` on the last page of a slice of the past:
-    the system has no message that was sent before it (False: it has, or does not tell). `begins` on some page of the past: about
-    when the system's first message was sent, for a forecast (None: it does not tell)."""
+    the system has no message that was sent before it (False: it has, or does not tell). `oldest` on some page of the past: about
+    when the system's oldest message was sent, for a forecast (None: it does not tell)."""
 
     observed: tuple[Observed, ...]
     resume: str | None = None
@@ -154,7 +154,7 @@ class Page:
     positions: Mapping[str, str] = field(default_factory=dict)
     part: float | None = None
     earliest: bool = False
-    begins: datetime | None = None
+    oldest: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,13 +119,13 @@ def standing(ledger: Ledger) -> Standing | None:
 
 def _standing(asked: Backfill, cursor: Cursor, *, paused: bool, done: dict[str, Any]) -> Standing:
     covered = asked.covered(cursor)
-    edge, begins = covered.end if asked.oldest_first else covered.start, done.get("begins")
+    edge, oldest = covered.end if asked.oldest_first else covered.start, done.get("oldest")
     assert edge is not None
     return Standing(
         asked,
         paused,
         edge,
-        asked.part(cursor, done.get("of_slice", 0.0), datetime.fromisoformat(begins) if begins else None),
+        asked.part(cursor, done.get("of_slice", 0.0), datetime.fromisoformat(oldest) if oldest else None),
         asked.slice(cursor) is None,
         done.get("messages", 0),
         done.get("seconds", 0.0),
@@ -196,7 +196,7 @@ def _read(engine: Engine, asked: Backfill, done: dict[str, Any]) -> None:
         _begin_earlier(ledger, asked.covered(cursor))
         facts = engine.read_past(PLACE, sent, page, cursor)
         done["messages"] += sum(fact.kind is Kind.MESSAGE for fact in facts)
-        done["begins"] = page.begins.isoformat() if page.begins else done.get("begins")
+        done["oldest"] = page.oldest.isoformat() if page.oldest else done.get("oldest")
         done["of_slice"] = 0.0 if page.resume is None else page.part or done["of_slice"]
 
 

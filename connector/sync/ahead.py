@@ -1,5 +1,5 @@
 """What is got ready while something else is waited for: the page after the one that is being stored, and what is to be sent
-after what is being sent. Pure.
+after what is being sent.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -338,6 +338,7 @@ class Engine:
         while work := coming.taken():
             entries = self._plan(work)
             planned += self._journal(self._sifted(entries))
+            # A CRM that has just turned us away is not called anew for each batch.
             if Side.CRM not in sent.stopped:
                 sent.add(self._outbox.drain(coming.look if simple(entries) else nothing))
         sent.add(self._outbox.drain())

@@ -54,10 +54,10 @@ class Backfill:
         edge = self._reached(cursor)
         return Period(self.since, edge) if self.oldest_first else Period(edge, self.until)
 
-    def part(self, cursor: Cursor, of_slice: float = 0.0, begins: datetime | None = None) -> float:
+    def part(self, cursor: Cursor, of_slice: float = 0.0, oldest: datetime | None = None) -> float:
         """How much of it is in, 0 to 1, by the time it spans; `of_slice` of the slice under way is read. The time before the
-        platform's first message, where it is known about when it `begins`, does not count: there is nothing to read in it."""
-        start = max(self.since, begins) if begins and begins < self.until else self.since
+        platform's `oldest` message, where that is known, does not count: there is nothing to read in it."""
+        start = max(self.since, oldest) if oldest and oldest < self.until else self.since
         done, sent = self.covered(cursor), self.slice(cursor)
         seconds = _seconds(done, start) + (_seconds(sent, start) * of_slice if sent else 0.0)
         return min(1.0, seconds / (self.until - start).total_seconds())

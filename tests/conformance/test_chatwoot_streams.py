@@ -174,7 +174,7 @@ def test_a_slice_of_the_past_tells_whether_anything_is_older(
 
 
 @pytest.mark.parametrize("pages", [1, 100], ids=["from its first page on", "on all of them"])
-def test_a_slice_of_the_past_tells_about_when_the_first_message_was_sent(fresh: Sandbox, pages: int) -> None:
+def test_a_slice_of_the_past_tells_about_when_the_oldest_message_was_sent(fresh: Sandbox, pages: int) -> None:
     history(fresh, 30, messages=2)
     opened = min(
         row["created_at"]
@@ -183,7 +183,7 @@ def test_a_slice_of_the_past_tells_about_when_the_first_message_was_sent(fresh: 
     start = datetime.fromtimestamp(1_760_000_000, UTC)
     window = Window(sent=Period(start, start + timedelta(days=30)))
     read = list(islice(fresh.adapter(page_rows=20).pull("conversations", window), pages))
-    assert [page.begins for page in read] == [datetime.fromtimestamp(opened, UTC)] * len(read)
+    assert [page.oldest for page in read] == [datetime.fromtimestamp(opened, UTC)] * len(read)
 
 
 # ---- lists that move --------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ class Machine:
     def __init__(self) -> None:
         self.now = datetime(2026, 3, 1, tzinfo=UTC)
         self.reads = {"org": 0, "chat": 0}
-        self.begins: datetime | None = None
+        self.oldest: datetime | None = None
         self.store = Store.open("sqlite://", clock=self.clock)
         chat = MemorySystem("chat", self.clock, dict(PLATFORM_OBJECTS))
         org = MemorySystem("org", self.clock, {"Contact": memory_object("Contact", Kind.PERSON, ["Name"])})
@@ -59,7 +59,7 @@ class Slow(MemoryAdapter):
         else:
             self.machine.now += PAST
         for page in super().pull(stream, window):
-            yield replace(page, begins=self.machine.begins if window.sent.end else None)
+            yield replace(page, oldest=self.machine.oldest if window.sent.end else None)
 
 
 @pytest.fixture
@@ -88,8 +88,8 @@ def test_the_pace_of_a_backfill_is_that_of_the_clock_from_its_first_piece_on(mac
     assert told[2].seconds_left == told[2].seconds
 
 
-def test_time_before_the_platform_s_first_message_is_not_reckoned_with(machine):
-    machine.begins = machine.now - timedelta(days=180)
+def test_time_before_the_platform_s_oldest_message_is_not_reckoned_with(machine):
+    machine.oldest = machine.now - timedelta(days=180)
     told = dig(machine, 60, MINUTE)
     assert told[2].part == 0.5
     assert told[2].seconds_left == told[2].seconds

@@ -66,14 +66,14 @@ def test_the_part_of_a_slice_counts_for_its_time(asked, pages, of_slice):
 
 
 @given(backfills(), st.lists(st.integers(1, 3), min_size=1, max_size=5), moments)
-def test_the_time_before_the_platform_s_first_message_does_not_count(asked, pages, begins):
-    shorter = Backfill(max(asked.since, begins), asked.until) if begins < asked.until else asked
+def test_the_time_before_the_platform_s_oldest_message_does_not_count(asked, pages, oldest):
+    shorter = Backfill(max(asked.since, oldest), asked.until) if oldest < asked.until else asked
     shorter = replace(shorter, oldest_first=asked.oldest_first)
     for _, cursor in run(asked, pages):
         covered = asked.covered(cursor)
         edge = covered.end if asked.oldest_first else covered.start
         as_if = shorter.part(Cursor(watermark=max(edge, shorter.since)))
-        assert asked.part(cursor, begins=begins) == pytest.approx(as_if)
+        assert asked.part(cursor, oldest=oldest) == pytest.approx(as_if)
 
 
 def test_newest_first_ends_with_the_slice_before_which_the_platform_has_nothing():

@@ -32,24 +32,24 @@ from connector.model import Observed, Period
 def pull_past(reader: Reader, window: Window, rows: int) -> Iterator[Page]:
     """The last page says whether the slice is the earliest: each conversation has shown that it begins in it or later. Of one that
     was gone through before a resume nothing is known any more but what the token says. The oldest conversation comes first, and
-    began about when the first message was sent."""
+    began about when the oldest message was sent."""
     reader.forget()
     now, _ = reader.client.server()
     place = {"earlier": bool(window.resume), "start": now.isoformat(), **json.loads(window.resume or "{}")}
     progress = Progress(window.position)
-    begins: datetime | None = None
+    oldest: datetime | None = None
 
     def read(row: Json, before: str, behind: str) -> Iterator[Step]:
-        nonlocal begins
-        if begins is None and not window.resume:
+        nonlocal oldest
+        if oldest is None and not window.resume:
             with documented("conversation"):
-                begins = canonical.moment(row["created_at"])
+                oldest = canonical.moment(row["created_at"])
         for step in _conversation(reader, progress, row, before, behind, window.sent):
             place["earlier"] |= step.resume == behind and _begins_earlier(progress, row, window.sent.start)
             yield replace(step, resume=json.dumps({**json.loads(step.resume), "earlier": place["earlier"]}))
 
     for page in pages(walk(reader, place, read), rows, datetime.fromisoformat(place["start"])):
-        yield replace(page, begins=begins, earliest=not page.resume and not place["earlier"])
+        yield replace(page, oldest=oldest, earliest=not page.resume and not place["earlier"])
 
 
 def _begins_earlier(progress: Progress, row: Json, start: datetime | None) -> bool:
