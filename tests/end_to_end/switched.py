@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -30,6 +31,8 @@ from connector.store.store import Store
 from connector.sync.engine import Engine
 from connector.sync.report import Report
 
+ACTIVITY = 2
+"""The `message_type` of what Chatwoot itself notes in a conversation."""
 INBOXES = [
     {"key": "instagram", "name": "Instagram", "channel_type": "Channel::Instagram"},
     {"key": "whatsapp", "name": "WhatsApp", "channel_type": "Channel::Whatsapp"},
@@ -82,14 +85,19 @@ def is_send(call: Call) -> bool:
 def by_chance(
     seed: str, share: float, *faults: Fault, of: Callable[[Call], bool] = lambda _call: True
 ) -> Callable[[Call], Fault | None]:
-    """So many of the calls meet one of the faults; the same seed spoils the same calls."""
-    dice = Random(seed)
+    """One of so many calls meets a fault, all faults equally often; the same seed spoils the same calls. Chance says
+    which call of its few it is and in what order the faults come, never how many there are: a test may count on them."""
+    dice, seen = Random(seed), count()
+    rounds = (fault for _ in count() for fault in dice.sample(faults, len(faults)))
+    marks = ((number + dice.random()) / share for number in count())
+    mark = next(marks)
 
     def meets(call: Call) -> Fault | None:
-        if not of(call):
+        nonlocal mark
+        if not of(call) or next(seen) < int(mark):
             return None
-        drawn = dice.random()
-        return faults[int(drawn / share * len(faults))] if drawn < share else None
+        mark = next(marks)
+        return next(rounds)
 
     return meets
 
@@ -256,7 +264,10 @@ class Switched(Office):
                 "messages": [
                     {name: one.get(name) for name in ("content", "message_type", "private", "status")}
                     for one in messages
+                    if one["message_type"] != ACTIVITY
                 ],
+                # In an order of their own: a reply in doubt holds the replies after it, not what else changes.
+                "activities": [one["content"] for one in messages if one["message_type"] == ACTIVITY],
                 "network": self.received(number),
                 "contact": _contents([one for one in crm["Contact"] if one["Id"] == contact]),
                 "identities": _contents([one for one in crm["Social_Identity__c"] if one["Contact__c"] == contact]),

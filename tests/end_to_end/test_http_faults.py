@@ -17,8 +17,9 @@ ENOUGH = 8
 """Calls that a bad line has to spoil before it may become well again."""
 REPLIES = int(os.environ.get("CONNECTOR_REPLIES", "60"))
 """500 take a minute and a half."""
-LOOKED_AT = ("reply_burst", "double_replies")
-"""What a person allows who knows that so many replies, some with one text, are meant."""
+LOOKED_AT = ("reply_burst", "double_replies", "mass_change")
+"""What a person allows who knows that so many replies, some with one text, are meant, and that so many receipts may come
+at once."""
 THREADS = min(40, max(1, REPLIES // 6))
 
 
