@@ -17,7 +17,7 @@ import pytest
 from faulty import Call, Fault
 from postgresql import Server
 from ruamel.yaml import YAML
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from switched import Story, Switched, is_send, is_write, opened
 
 from connector.model import OPEN_INTENTS, IntentState
@@ -28,7 +28,6 @@ from connector.store.store import Ledger, Store
 
 PATIENCE = 240
 """Seconds after which a test that waits for workers gives up. One that was killed is missed for half a minute."""
-FLYING = (IntentState.SENDING.value, IntentState.IN_DOUBT.value)
 
 
 class Workers:
@@ -105,13 +104,15 @@ class Company:
         return int(str(holder).rpartition(":")[2])
 
     def a_while_passes(self) -> None:
-        """What a killed worker was sending is so old that it may be looked at: five minutes, which nobody waits for here."""
-        engine = connect(self.url)
+        """What the killed workers were sending may be looked at: nobody has held their leases for three minutes, which nobody
+        waits for here, or a colleague has taken one over already and waits for the rest of that time."""
+        engine, while_ = connect(self.url), timedelta(minutes=3)
+        theirs = or_(*(leases.c.holder.endswith(f":{process}") for process in self.killed))
         with transaction(engine, writes=True) as db:
-            for id_, at in db.execute(
-                select(intents.c.id, intents.c.tried_at).where(intents.c.state.in_(FLYING))
-            ).all():
-                db.execute(update(intents).where(intents.c.id == id_).values(tried_at=at - timedelta(minutes=5)))
+            db.execute(update(leases).where(theirs).values(expires_at=datetime.now(UTC) - while_))
+            doubtful = intents.c.state == IntentState.IN_DOUBT.value
+            for id_, due in db.execute(select(intents.c.id, intents.c.not_before).where(doubtful)).all():
+                db.execute(update(intents).where(intents.c.id == id_).values(not_before=due - while_))
         engine.dispose()
 
     def until_quiet(self) -> None:
