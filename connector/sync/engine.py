@@ -272,12 +272,20 @@ class Engine:
     def _sifted(self, entries: Entries) -> Entries:
         return self.withheld.sift(entries, load_lately(self.ledger, entries, self._clock()))
 
-    def _dirty(self) -> Iterator[list[Fact]]:
+    def _dirty(self, first: int = BATCH) -> Iterator[list[Fact]]:
+        """What is dirty, batch by batch, `first` facts at most in the first."""
+        limit = first
         for kinds in ((Kind.MESSAGE,), tuple(kind for kind in Kind if kind is not Kind.MESSAGE)):
             after: str | None = None
-            while work := self.ledger.dirty(kinds, BATCH, after):
-                after = order_key(work[-1])
+            while work := self.ledger.dirty(kinds, limit, after):
+                after, limit = order_key(work[-1]), BATCH
                 yield work
+
+    def _first_batch(self) -> int:
+        """A CRM that counts no calls has no need to wait until more is planned than the first one can carry. One that counts them
+        has: what changes with each of its messages, as a conversation does, is written once for a batch."""
+        crm = self.adapters[Side.CRM]
+        return min(BATCH, crm.capabilities.batch) if crm.usage().allowance is None else BATCH
 
     def _plan(self, work: Sequence[Fact]) -> Entries:
         view = self._view(work, {})
@@ -334,7 +342,7 @@ class Engine:
             return True
 
         self.guard()
-        coming = Coming(self._dirty(), in_passing)
+        coming = Coming(self._dirty(self._first_batch()), in_passing)
         while work := coming.taken():
             entries = self._plan(work)
             planned += self._journal(self._sifted(entries))

@@ -1,5 +1,6 @@
 """While a call is under way the next one is made ready, and no more than that."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -7,12 +8,33 @@ import pytest
 from memory_world import Clock, Worlds
 
 from connector.errors import Transient
-from connector.model import IntentState
+from connector.model import OPEN_INTENTS, IntentState
 from connector.service.stopping import Stopped
-from connector.store.store import Store
+from connector.store.store import Ledger, Store
 from connector.sync.report import Report
 
 MESSAGES = 10
+
+
+def customer(worlds: Worlds) -> Callable[[int], None]:
+    """A customer with a conversation. What is answered writes so many messages in it."""
+    person = worlds.platform.add("person", {"name": "Ann", "phone": "+31612345678"})
+    conversation = worlds.platform.add("conversation", {"network": "instagram", "status": "open"}, parent=person)
+
+    def write(messages: int) -> None:
+        for number in range(messages):
+            fields = {"direction": "inbound", "text": f"No. {number}", "sent_at": "2026-03-02T09:00:00Z"}
+            worlds.platform.add("message", fields, parent=conversation)
+
+    return write
+
+
+def known(worlds: Worlds) -> Callable[[int], None]:
+    """The same with one message, and both systems know them."""
+    write = customer(worlds)
+    write(1)
+    worlds.engine.sync()
+    return write
 
 
 class Noting:
@@ -33,11 +55,7 @@ class Noting:
 def test_only_what_is_sent_and_the_call_before_it_are_marked_as_being_sent(store: Store, clock: Clock) -> None:
     notes: list[tuple[int, int]] = []
     worlds = Worlds(store, "overlap", clock, wired=lambda adapter: Noting(adapter, store, notes))
-    person = worlds.platform.add("person", {"name": "Ann", "phone": "+31612345678"})
-    conversation = worlds.platform.add("conversation", {"network": "instagram", "status": "open"}, parent=person)
-    for number in range(MESSAGES):
-        fields = {"direction": "inbound", "text": f"No. {number}", "sent_at": "2026-03-02T09:00:00Z"}
-        worlds.platform.add("message", fields, parent=conversation)
+    customer(worlds)(MESSAGES)
     worlds.engine.sync()
     assert sum(rows for _, rows in notes) >= MESSAGES
     before = 0
@@ -80,13 +98,8 @@ def test_a_call_whose_answer_is_lost_while_something_else_goes_wrong_is_noted_as
             raise error
 
     worlds = Worlds(store, f"overlap {type(error).__name__}", clock, wired=wired)
-    person = worlds.platform.add("person", {"name": "Ann", "phone": "+31612345678"})
-    conversation = worlds.platform.add("conversation", {"network": "instagram", "status": "open"}, parent=person)
-    fields = {"direction": "inbound", "text": "The first", "sent_at": "2026-03-02T09:00:00Z"}
-    worlds.platform.add("message", fields, parent=conversation)
-    worlds.engine.sync()
-    for number in range(MESSAGES):
-        worlds.platform.add("message", {**fields, "text": f"No. {number}"}, parent=conversation)
+    write = known(worlds)
+    write(MESSAGES)
     for one in losing:
         one.writes = 0
     worlds.engine._progress = worlds.engine._outbox._progress = told
@@ -97,3 +110,34 @@ def test_a_call_whose_answer_is_lost_while_something_else_goes_wrong_is_noted_as
     flying = worlds.ledger.in_flight()
     assert flying
     assert {one.state for one in flying} == {IntentState.IN_DOUBT}
+
+
+class Waiting:
+    """An adapter that notes at each write how many writes are decided and not done."""
+
+    def __init__(self, adapter: Any, ledger: Ledger, waiting: list[int]) -> None:
+        self._adapter, self._ledger, self._waiting = adapter, ledger, waiting
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._adapter, name)
+
+    def upsert(self, writes: Any) -> Any:
+        intents = [intent for page in self._ledger.all_intents() for intent, _ in page]
+        self._waiting.append(sum(intent.state in OPEN_INTENTS for intent in intents))
+        return self._adapter.upsert(writes)
+
+
+@pytest.mark.parametrize(("allowance", "first"), [(None, 3), (15_000, MESSAGES)])
+def test_a_crm_that_counts_no_calls_waits_only_for_the_plan_of_what_its_first_call_carries(
+    store: Store, clock: Clock, allowance: int | None, first: int
+) -> None:
+    waiting: list[int] = []
+    name = f"overlap, allowance {allowance}"
+    worlds = Worlds(store, name, clock, wired=lambda adapter: Waiting(adapter, store.at(name), waiting))
+    worlds.crm.allowance = allowance
+    write = known(worlds)
+    write(MESSAGES)
+    waiting.clear()
+    worlds.engine.sync()
+    # With the write of the conversation, which shows how many messages there are.
+    assert waiting[0] == first + 1
