@@ -195,7 +195,9 @@ class _Run:
         results = [self._results[row.place] for row in rows]
         first = next(iter(results), None)
         if isinstance(first, RemoteError) and not self._answered:
-            raise first
+            # Two actors: the answer to the first call is lost; the line is down for the second. The caller's first row may have been
+            # in either of them, and none of those that may be written is to be repeated without a look.
+            raise next(filter(None, map(_doubt, results)), first)
         return results
 
     def _turn(self, rows: Sequence[Row]) -> None:

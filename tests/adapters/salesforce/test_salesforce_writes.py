@@ -242,6 +242,19 @@ def test_the_second_write_of_a_record_waits_while_the_first_one_is_in_doubt(sf, 
     assert org.naps == []
 
 
+def test_a_call_in_doubt_is_told_though_another_call_carried_the_first_row(sf, org):
+    keys = [org.unique() for _ in range(2)]
+    (known,) = sf.upsert([keyed(org.unique())])
+    org.fault("drop_after", "composite")
+    org.fault("status", "composite/sobjects", status=429, times=4)
+    # A text with `@{` goes in a call of its own, and what hangs on nobody goes first.
+    second = task(keys[0], Description="@{ours}", WhoId=known.ref.id)
+    with pytest.raises(Transient) as caught:
+        sf.upsert([second, task(keys[1])])
+    assert not caught.value.certain
+    assert [len(org.rows("Task", SMM_Message_Key__c=key)) for key in keys] == [0, 1]
+
+
 def test_a_creation_without_key_that_was_certainly_not_done_is_repeated(sf, org):
     name = org.unique("Once")
     org.fault("status", "composite", status=429, retry_after=3)
