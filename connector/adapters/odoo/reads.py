@@ -58,10 +58,13 @@ class Reads:
         models = [
             model for model, read in self._reads.items() if read.initial or (floor and not _only_written(model, read))
         ]
-        place = Place.parse(window.resume) if window.resume else Place(next(iter(models), ""))
-        if place.model not in models:
+        place = Place.parse(window.resume) if window.resume else Place("")
+        if not models:
             yield Page((), watermark=moment(place.until) or self.server_time())
             return
+        if place.model not in models:
+            # A new window, or one that was broken off at a model which the mapping has dropped since: the others are read.
+            place = Place(models[0], 0, place.until)
         while True:
             answer = self._page(place, floor)
             until = place.until or plain_time(stamp(_told(answer)))

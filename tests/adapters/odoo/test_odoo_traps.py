@@ -488,3 +488,14 @@ def test_trap_11_a_task_without_a_summary_of_what_was_done_is_finished_through_b
         (made,) = desk.upsert(activity(desk, desk.person("Busy"), desk.unique("activity")))
         adapter = desk.another(transport, reads=reads)
         assert adapter.upsert([Write(Kind.MESSAGE, "mail.activity", {"done": True}, made.ref)]) == [Receipt(made.ref)]
+
+
+def test_a_window_that_was_broken_off_at_a_model_which_the_mapping_dropped_since_shows_the_others(desk):
+    since = now(desk)
+    (note,) = desk.upsert(desk.note(desk.person("Broken off"), desk.message_id()))
+    (first, *_) = pages(desk, since)
+    # With the mapping of then, the conversations were between the contacts and the messages.
+    window = Window(since, first.resume.replace("mail.message", "crm.lead"))
+    read = list(desk.adapter.pull("changes", window))
+    assert note.ref in {one.ref for page in read for one in page.observed}
+    assert read[-1].watermark
