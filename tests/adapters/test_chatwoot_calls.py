@@ -11,7 +11,7 @@ import responses
 from connector.adapters.base import Window, Write
 from connector.adapters.chatwoot import Chatwoot, webhook
 from connector.errors import AuthError, RecordGone, Rejected, RemoteError, Transient, Unreadable
-from connector.model import Kind, Ref
+from connector.model import Kind, Receipt, Ref
 
 URL = "https://chat.shop.example"
 API = f"{URL}/api/v1/accounts/3"
@@ -113,6 +113,15 @@ def test_the_rest_of_a_batch_is_not_tried_once_the_token_is_refused(chatwoot: Ch
     results = chatwoot.upsert([write] * 4)
     assert [type(result) for result in results] == [AuthError] * 4
     assert len(responses.calls) == 1
+
+
+@responses.activate
+def test_the_rest_of_a_batch_is_written_though_our_user_may_not_do_one_of_it(chatwoot: Chatwoot) -> None:
+    responses.put(f"{API}/contacts/5", status=401, json={"error": "You are not authorized to do this action"})
+    responses.put(f"{API}/contacts/6", json={"payload": {"id": 6, "name": "Jet"}})
+    writes = [Write(Kind.PERSON, "person", {"name": "Jet"}, Ref("chatwoot", "person", id_)) for id_ in ("5", "6")]
+    results = chatwoot.upsert(writes)
+    assert [type(result) for result in results] == [AuthError, Receipt]
 
 
 # ---- writes that are not repeated --------------------------------------------------------------------------------------

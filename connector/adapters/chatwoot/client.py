@@ -126,6 +126,11 @@ def refusal(response: requests.Response) -> RemoteError:
     return Rejected(SYSTEM, code, said or "the request was refused.", way_out, fields=fields)
 
 
+def is_of_the_action(error: AuthError) -> bool:
+    """Whether Chatwoot turned down what was asked for, not who asked (chatwoot.md, section 2)."""
+    return error.detail == "You are not authorized to do this action"
+
+
 _OURS = {"phone_number": "phone"}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from connector.adapters.base import Lookup, Probe, Write
 from connector.adapters.chatwoot import canonical
-from connector.adapters.chatwoot.client import SYSTEM, Json, documented
+from connector.adapters.chatwoot.client import SYSTEM, Json, documented, is_of_the_action
 from connector.adapters.chatwoot.reader import NUMBER, SEARCHABLE, Reader, message_id, number
 from connector.errors import AuthError, RecordGone, Rejected, RemoteError, SchemaDrift, Transient, Unreadable
 from connector.model import Fields, Kind, Receipt, Ref
@@ -27,18 +27,20 @@ class Writer:
     # ---- records ----------------------------------------------------------------------------------------------------
 
     def upsert(self, writes: Sequence[Write]) -> list[Receipt | RemoteError]:
-        """One write after the other. Once Chatwoot cannot be reached or refuses our token, the rest is not tried."""
+        """One write after the other. Once Chatwoot cannot be reached or refuses our token, the rest is not tried; where our user may
+        not do one of them, it may do the others."""
         results: list[Receipt | RemoteError] = []
         for write in writes:
             try:
                 results.append(self._upsert(write))
-            except (Transient, AuthError) as error:
-                results.append(error)
-                rest = len(writes) - len(results)
-                results += [type(error)(SYSTEM, error.code, f"not tried, after: {error.detail}", error.way_out)] * rest
-                break
             except RemoteError as error:
                 results.append(error)
+                if isinstance(error, Transient) or (isinstance(error, AuthError) and not is_of_the_action(error)):
+                    rest = len(writes) - len(results)
+                    results += [
+                        type(error)(SYSTEM, error.code, f"not tried, after: {error.detail}", error.way_out)
+                    ] * rest
+                    break
         return results
 
     def _upsert(self, write: Write) -> Receipt:
