@@ -51,15 +51,16 @@ class Doubts:
             flying = self._ledger.in_flight()
         self._ledger.requeue([one.id for one in flying if one.action.op is Op.REMOVE], None, None)
         for side in Side:
-            mine = [one for one in flying if one.action.side is side]
             if side in self._resting and self._clock() < self._resting[side]:
                 continue
+            over = [one for one in flying if one.action.side is side and self._is_over(one)]
+            asked = [one for one in over if one.action.op is not Op.REMOVE]
             try:
-                self._look_again([one for one in mine if one.action.op is Op.UPSERT and self._is_over(one)])
-                for intent in mine:
+                self._look_again([one for one in asked if one.action.op is Op.UPSERT])
+                for intent in asked:
                     if intent.action.op is Op.SEND:
                         self._probe(intent)
-                if mine:
+                if asked:
                     self._ledger.solved(f"writing {side}")
             except RemoteError as error:
                 self._resting[side] = self._clock() + LOOK_WAIT
@@ -99,8 +100,6 @@ class Doubts:
 
     def _probe(self, intent: Intent) -> None:
         """After the longest time a sent message may stay invisible, look for our marker in the conversation."""
-        if not self._is_over(intent):
-            return
         tried = intent.tried_at or self._clock()
         found = self._adapters[intent.action.side].probe(as_write(intent, intent.action.fields), intent.token, tried)
         if isinstance(found, Receipt):

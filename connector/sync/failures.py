@@ -42,15 +42,25 @@ class Failures:
             self._ledger.doubt([intent.id for intent in intents], look, str(error))
         elif isinstance(error, RecordGone | Rejected):
             for intent in intents:
-                if isinstance(error, RecordGone):
-                    self._gone(intent, error)
-                else:
-                    self._rejected(intent, error)
+                try:
+                    self._refused(intent, error)
+                except RemoteError as unanswered:
+                    # What it hangs on could not be looked at. It was certainly not written, so it asks once more.
+                    self._again([intent], unanswered)
         else:
             if isinstance(error, SchemaDrift):
                 self._problem(intents[0].action.object, error)
-            wait = pause(error, max(intent.attempts for intent in intents))
-            self._ledger.requeue([intent.id for intent in intents], self._clock() + wait, str(error))
+            self._again(intents, error)
+
+    def _again(self, intents: Sequence[Intent], error: RemoteError) -> None:
+        wait = pause(error, max(intent.attempts for intent in intents))
+        self._ledger.requeue([intent.id for intent in intents], self._clock() + wait, str(error))
+
+    def _refused(self, intent: Intent, error: RemoteError) -> None:
+        if isinstance(error, RecordGone):
+            self._gone(intent, error)
+        else:
+            self._rejected(intent, error)
 
     def trouble(self, side: Side, error: RemoteError) -> None:
         """A side that cannot be written to."""

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from connector.adapters.base import Adapter
-from connector.errors import AllowanceSpent, AuthError, RemoteError, Transient
+from connector.errors import AllowanceSpent, AuthError, RemoteError, Transient, Unreadable
 from connector.mapping.compiled import Compiled
 from connector.model import Action, Fact, Fields, Intent, IntentState, Kind, Life, Op, Receipt, Ref, Side
 from connector.store.store import Ledger
@@ -163,17 +163,25 @@ class Outbox:
         """Write down what became of each row of a call."""
         if answered is None:
             return
-        landed: list[Landed] = []
-        for (intent, fields), result in zip(answered.sent, answered.results, strict=True):
-            if isinstance(result, Receipt):
-                landed.append(Landed(intent, result, fields))
-            else:
-                self._failed([intent], result, report)
+        side = answered.sent[0][0].action.side
+        rows = list(zip(answered.sent, answered.results, strict=True))
+        landed = [Landed(intent, one, fields) for (intent, fields), one in rows if isinstance(one, Receipt)]
         self._landing.settle(landed)
-        report.done[answered.sent[0][0].action.side] += len(landed)
-        if len(landed) == len(answered.sent):
+        if landed:
+            report.done[side] += len(landed)
+        if len(landed) == len(rows):
             for object_ in {intent.action.object for intent, _ in answered.sent}:
                 self._ledger.solved(f"writing {object_}")
+        errors = [(intent, one) for (intent, _), one in rows if isinstance(one, RemoteError)]
+        for intent, error in errors:
+            self._failed([intent], error, report)
+        # What only a person can mend is told though it met single rows. Two actors: an admin takes one inbox from our user; what
+        # people change in its conversations waits, and all else goes on.
+        told = next((error for _, error in errors if isinstance(error, AuthError | AllowanceSpent | Unreadable)), None)
+        if told:
+            self._failures.trouble(side, told)
+        if isinstance(told, AllowanceSpent):
+            report.stopped.add(side)
         self._progress("written", len(landed))
 
     def _failed(self, intents: Sequence[Intent], error: RemoteError, report: Drained) -> None:

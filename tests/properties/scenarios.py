@@ -39,6 +39,27 @@ def begin(store: Store, clock: Clock, *, late_writes: bool = False) -> Worlds:
     return worlds
 
 
+def customer(worlds: Worlds) -> Callable[[int], None]:
+    """A customer with a conversation. What is answered writes so many messages in it."""
+    person = worlds.platform.add("person", {"name": "Ann", "phone": "+31612345678"})
+    conversation = worlds.platform.add("conversation", {"network": "instagram", "status": "open"}, parent=person)
+
+    def write(messages: int) -> None:
+        for number in range(messages):
+            fields = {"direction": "inbound", "text": f"No. {number}", "sent_at": SENT_AT}
+            worlds.platform.add("message", fields, parent=conversation)
+
+    return write
+
+
+def known(worlds: Worlds) -> Callable[[int], None]:
+    """The same with one message, and both systems know them."""
+    write = customer(worlds)
+    write(1)
+    worlds.engine.sync()
+    return write
+
+
 def edits_on_both_sides(worlds: Worlds) -> None:
     threads, contacts = sorted(worlds.live(Side.CRM, "Thread")), sorted(worlds.live(Side.CRM, "Contact"))
     people, messages = sorted(worlds.live(Side.PLATFORM, "person")), sorted(worlds.live(Side.PLATFORM, "message"))

@@ -1,11 +1,11 @@
 """While a call is under way the next one is made ready, and no more than that."""
 
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import pytest
 from memory_world import Clock, Worlds
+from scenarios import customer, known
 
 from connector.errors import Transient
 from connector.model import OPEN_INTENTS, IntentState
@@ -14,27 +14,6 @@ from connector.store.store import Ledger, Store
 from connector.sync.report import Report
 
 MESSAGES = 10
-
-
-def customer(worlds: Worlds) -> Callable[[int], None]:
-    """A customer with a conversation. What is answered writes so many messages in it."""
-    person = worlds.platform.add("person", {"name": "Ann", "phone": "+31612345678"})
-    conversation = worlds.platform.add("conversation", {"network": "instagram", "status": "open"}, parent=person)
-
-    def write(messages: int) -> None:
-        for number in range(messages):
-            fields = {"direction": "inbound", "text": f"No. {number}", "sent_at": "2026-03-02T09:00:00Z"}
-            worlds.platform.add("message", fields, parent=conversation)
-
-    return write
-
-
-def known(worlds: Worlds) -> Callable[[int], None]:
-    """The same with one message, and both systems know them."""
-    write = customer(worlds)
-    write(1)
-    worlds.engine.sync()
-    return write
 
 
 class Noting:
