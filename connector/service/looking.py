@@ -108,18 +108,15 @@ class Looker:
             return
         if self.plug.config.platform.webhook_secret:
             ledger.listen_elsewhere()
-        named = ledger.hints()
-        report = turns.turn(Work(self._due(), dict.fromkeys(named)))
-        if report is not None:
-            ledger.looked_at(named)
-        self._come_back(turns, report)
+        self._come_back(turns, turns.turn(Work(self._due(), ledger.hints())))
 
     def _due(self) -> set[tuple[Side, str]]:
         return set(due(self._every, self.plug.ledger.reads(), now()))
 
     def _come_back(self, turns: Turns, report: Report | None) -> None:
         """When a stream is due again, or a write that waits; soon in any case, because a person may have asked for something
-        (settled a hold, allowed a write, wants a backfill). After trouble a little later, so that it is not made worse."""
+        (settled a hold, allowed a write, wants a backfill). After trouble a little later, so that it is not made worse;
+        hints that are put off must not bring it back at once either."""
         if report is None or report.trouble:
             self.plug.ledger.come_back(now() + RETRY, resting=True)
             return
@@ -128,5 +125,6 @@ class Looker:
             return
         reads = self.plug.ledger.reads()
         times = [reads[stream] + every for stream, every in self._every.items() if stream in reads]
-        waiting = turns.engine().next_due()
-        self.plug.ledger.come_back(min([*times, *([waiting] if waiting else []), now() + RETRY]))
+        waiting = turns.next_due()
+        at = min([*times, *([waiting] if waiting else []), now() + RETRY])
+        self.plug.ledger.come_back(at, resting=turns.puts_off)

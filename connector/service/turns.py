@@ -4,7 +4,7 @@ Taken under the connection's lease and by one thread at a time, be it the daemon
 """
 
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from traceback import extract_tb
@@ -12,7 +12,7 @@ from traceback import extract_tb
 import structlog
 
 from connector.app import Joined, Plug, now
-from connector.errors import ConnectorError, RemoteError, SoftStop
+from connector.errors import AuthError, ConnectorError, Rejected, RemoteError, SoftStop
 from connector.model import Ref, Side
 from connector.service.backfilling import Spare
 from connector.service.spending import Spending
@@ -28,6 +28,10 @@ LONGEST_REST = timedelta(minutes=10)
 """Between two tries where trouble lasts: four calls each are under 600 a day, and a connection runs again soon after it was mended."""
 RUNNING = "running"
 """The scope of the problem that a connection cannot run at all."""
+WEBHOOKS = "webhooks"
+"""The scope of the problem that a record which a webhook named cannot be looked at."""
+TOGETHER = 50
+"""Records that webhooks named and that are looked at between two points at which a turn can be stopped."""
 USERS = timedelta(hours=24)
 """How long the CRM's users are trusted: a new colleague can be assigned a day later at the latest."""
 
@@ -36,10 +40,10 @@ log = structlog.get_logger("connector.turns")
 
 @dataclass
 class Work:
-    """What is due now."""
+    """What is due now: streams, and what webhooks named, with when they last did."""
 
     streams: set[tuple[Side, str]] = field(default_factory=set)
-    refs: dict[Ref, None] = field(default_factory=dict)
+    refs: Mapping[Ref, datetime] = field(default_factory=dict)
 
     @property
     def is_nothing(self) -> bool:
@@ -56,7 +60,9 @@ class Turns:
         self._stop = stop
         self._spending = Spending(self.joined)
         self.spare = Spare(plug.ledger, self._spending, now)
+        self._progress = self._spending.limited(stoppable(stop))
         self._named: dict[Ref, datetime] = {}
+        self._put_off: dict[Ref, datetime] = {}
         self._engine: Engine | None = None
         self._made = now()
         self._tried = False
@@ -67,14 +73,23 @@ class Turns:
     def engine(self) -> Engine:
         """Both sides are there and are who they should be. Made anew once a day. Raises ConnectorError."""
         if self._engine is None or now() - self._made > USERS:
-            self._tried = True
+            self._engine, self._tried = None, True
             self._spending.begin()
-            engine = self.joined.engine(progress=self._spending.limited(stoppable(self._stop)), sleep=self._nap)
+            engine = self.joined.engine(progress=self._progress, sleep=self._nap)
             accounts = engine.prepare()
             ids = {side.value: account.id for side, account in accounts.items()}
             log.info("connected", connection=self.plug.name, **ids)
             self._engine, self._made = engine, now()
         return self._engine
+
+    def next_due(self) -> datetime | None:
+        """When a write that waits becomes due; None also before there is an engine. Calls nobody. Raises StoreError."""
+        return self._engine.next_due() if self._engine else None
+
+    @property
+    def puts_off(self) -> bool:
+        """Whether hints stay in the store that are not to be tried again at once."""
+        return bool(self._put_off)
 
     def rests(self) -> bool:
         """Whether the connection could not run and it is too soon to try again. A new process tries at once. Raises StoreError.
@@ -98,6 +113,7 @@ class Turns:
         until = self.plug.ledger.waits_until()
         if until and until > now():
             return None
+        due = Work(due.streams, self._ripe(due.refs))
         try:
             engine = self.engine()
             report = self._turn(engine, due)
@@ -120,7 +136,7 @@ class Turns:
         report = Report()
         try:
             if due.refs:
-                self._look(engine, list(due.refs))
+                self._look(engine, due.refs)
             moved = not due.streams
             for stream in sorted(due.streams):
                 moved |= bool(engine.round([stream], report))
@@ -130,11 +146,16 @@ class Turns:
             self.rounds += report.rounds
             note(self.plug, self.joined.count)
         for error in report.trouble:
+            self._cut_short(error)
+        for error in report.unwritten:
             self._told(error)
-            log.warning("round cut short", connection=self.plug.name, error=type(error).__name__, code=error.code)
         if report.news or report.planned:
             log.info("round", connection=self.plug.name, news=report.news, planned=report.planned, failed=report.failed)
         return report
+
+    def _cut_short(self, error: RemoteError) -> None:
+        self._told(error)
+        log.warning("round cut short", connection=self.plug.name, error=type(error).__name__, code=error.code)
 
     def _told(self, error: RemoteError) -> None:
         """Tell all workers of a system that asked for time."""
@@ -156,13 +177,62 @@ class Turns:
         self.plug.ledger.announced(self._named)
         self.plug.ledger.give_up_waiting()
 
-    def _look(self, engine: Engine, refs: Sequence[Ref]) -> None:
+    def _ripe(self, refs: Mapping[Ref, datetime]) -> dict[Ref, datetime]:
+        """Those that are not put off; what failed last comes last, so that one record that always fails stands in no other's
+        way."""
+        at, known = now(), {ref: until for ref, until in self._put_off.items() if ref in refs}
+        self._put_off = {ref: until for ref, until in known.items() if until > at}
+        again = [ref for ref in known if ref not in self._put_off]
+        return {ref: refs[ref] for ref in (*(ref for ref in refs if ref not in known), *again)}
+
+    def _look(self, engine: Engine, named: Mapping[Ref, datetime]) -> None:
+        """Look at what webhooks named; a hint goes when its record was looked at, or is refused to us.
+
+        Two actors: a customer edits an old message, and the platform fails for seconds. Only the webhook tells of the edit; were
+        its hint dropped, the CRM would keep the old text for ever.
+        """
+        left, refs, refused = dict(named), list(named), 0
+        try:
+            for start in range(0, len(refs), TOGETHER):
+                refused += self._look_at(engine, refs[start : start + TOGETHER], left)
+        except SoftStop:
+            # The round that follows is stopped as well, and tells of it.
+            return
+        except RemoteError as error:
+            self._cut_short(error)
+            self._problem(error)
+            lasts = next(one for one in self.plug.ledger.problems() if one.scope == WEBHOOKS)
+            first, *others = left
+            self._put_off |= dict.fromkeys(others, now() + RETRY) | {first: now() + rest(lasts)}
+            return
+        if not refused and not self._put_off:
+            self.plug.ledger.solved(WEBHOOKS)
+
+    def _look_at(self, engine: Engine, refs: Sequence[Ref], left: dict[Ref, datetime]) -> int:
+        """How many of them are refused; those that are done with are taken out of `left`. Raises RemoteError for the first that
+        is left.
+
+        Two actors: the token may not see one inbox, and customers write in two; what is named in the other one is looked at all
+        the same.
+        """
+        self._progress("named by webhooks", len(refs))
+        refused = 0
         try:
             engine.look_at(refs, Side.PLATFORM)
-            self.plug.ledger.solved("webhooks")
         except RemoteError as error:
-            # Nothing is lost: the next poll of the stream finds what the hint spoke of.
-            self.plug.ledger.problem("webhooks", error.code, error.message, error.way_out)
+            if len(refs) > 1 and not error.retry_after:
+                return sum(self._look_at(engine, [ref], left) for ref in refs)
+            if len(refs) > 1 or not isinstance(error, AuthError | Rejected):
+                raise
+            # A token that was taken back is refused everything until there is a new one; then it is not the record.
+            engine.adapters[Side.PLATFORM].check()
+            refused = 1
+            self._problem(error)
+        self.plug.ledger.looked_at({ref: left.pop(ref) for ref in refs})
+        return refused
+
+    def _problem(self, error: RemoteError) -> None:
+        self.plug.ledger.problem(WEBHOOKS, error.code, error.message, error.way_out)
 
     def _over_budget(self) -> bool:
         """Whether the day's share of CRM calls is spent; then nothing is read or written for a while."""

@@ -98,10 +98,7 @@ class Worker:
             streams = self._take()
             if self._stop.is_set():
                 return
-            named = self.plug.ledger.hints()
-            if self._turn(Work(streams, dict.fromkeys(named))):
-                self.plug.ledger.looked_at(named)
-            else:
+            if not self._turn(Work(streams, self.plug.ledger.hints())):
                 self._stop.wait(RETRY.total_seconds())
 
     def _turn(self, work: Work) -> bool:
@@ -121,10 +118,11 @@ class Worker:
 
     def _take(self) -> set[tuple[Side, str]]:
         """Wait until something is due: a stream, a hint, an intent that waited for its time, or a piece of the past."""
-        past = self.turns.spare.is_due()
+        # Asked before `_wake` is taken: a webhook waits for that on the thread that answers all of them.
+        past, until = self.turns.spare.is_due(), self._until(self.turns.next_due())
         with self._wake:
             if not (self._due or self._named or past):
-                self._wake.wait(self._until(self.turns.engine().next_due()))
+                self._wake.wait(until)
             due, self._due, self._named = self._due, set(), False
         return due
 

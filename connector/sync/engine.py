@@ -431,6 +431,7 @@ class Engine:
         report.planned += planned
         report.written += sum(sent.done.values())
         report.failed += sent.failed
+        report.unwritten += sent.errors
         return set(sent.done)
 
     def write_on(self, report: Report) -> None:

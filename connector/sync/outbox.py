@@ -92,6 +92,7 @@ class Outbox:
                     answered = None
                     self._failures.trouble(first.side, error)
                     report.stopped.add(first.side)
+                    report.errors.append(error)
         self._failures.over(report.done.keys())
         return report
 

@@ -7,7 +7,8 @@ from connector.errors import Refusal, RemoteError
 
 @dataclass
 class Report:
-    """What a run did; `trouble` are the errors that cut something short, `withheld` the guards that hold single writes back."""
+    """What a run did; `trouble` are the errors that cut something short, `unwritten` those of whole writes, which are tried again by
+    themselves, `withheld` the guards that hold single writes back."""
 
     rounds: int = 0
     news: int = 0
@@ -16,6 +17,7 @@ class Report:
     failed: int = 0
     calls: dict[str, int] = field(default_factory=dict)
     trouble: list[RemoteError] = field(default_factory=list)
+    unwritten: list[RemoteError] = field(default_factory=list)
     withheld: list[Refusal] = field(default_factory=list)
     stopped_by: str | None = None
 

@@ -11,16 +11,19 @@ from connector.model import Action, Fields, Intent, Receipt, Ref, Side
 
 @dataclass
 class Drained:
-    """What a drain did: writes that landed by side, those that failed, and the sides that had to stop early."""
+    """What a drain did: writes that landed by side, those that failed, and the sides that had to stop early with the errors that made
+    them."""
 
     done: Counter[Side] = field(default_factory=Counter)
     failed: int = 0
     stopped: set[Side] = field(default_factory=set)
+    errors: list[RemoteError] = field(default_factory=list)
 
     def add(self, other: "Drained") -> None:
         self.done += other.done
         self.failed += other.failed
         self.stopped |= other.stopped
+        self.errors += other.errors
 
 
 @dataclass(frozen=True)

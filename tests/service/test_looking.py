@@ -5,6 +5,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import requests
 from sqlalchemy import select
 
 from connector.app import App
@@ -130,6 +131,21 @@ def test_what_a_webhook_named_is_looked_at_once(opened, looker):
     main.look()
     assert calls(main) > before
     assert ledger.hints() == {}
+    assert opened.store.due(["main"]) == []
+
+
+def test_a_look_whose_hint_stays_is_not_repeated_at_once(opened, looker, sandboxes):
+    main, ledger = looker("main"), opened.plugs["main"].ledger
+    main.look()
+    ledger.hint([Ref("chatwoot", "conversation", "999999")])
+    url = f"{sandboxes.chatwoot_url}/__control/faults"
+    fault = {"kind": "html", "status": 403, "path": "/conversations/999999$", "times": None}
+    requests.post(url, json=fault, timeout=30).raise_for_status()
+    try:
+        main.look()
+    finally:
+        requests.delete(url, timeout=30).raise_for_status()
+    assert list(ledger.hints()) == [Ref("chatwoot", "conversation", "999999")]
     assert opened.store.due(["main"]) == []
 
 
