@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -93,7 +94,9 @@ def backfill(
         rest = resting(found, budget_of(plug, now())[0], now())
         if not as_json:
             say(nothing if found is None else "Given up; what is in stays in." if stop else line(found, rest))
-        return Told({"backfill": as_data(found, rest)}, LEFT_OVER if found and not found.done and not stop else OK)
+        waiting = found.waiting if found else 0
+        left = found and (waiting or not found.done) and not stop
+        return Told({"backfill": as_data(found, rest), "waiting": waiting}, LEFT_OVER if left else OK)
 
     each(given, work, as_json=as_json)
 
@@ -117,18 +120,18 @@ def _bring_in(
             # Before its first use a connection does not know where its history begins; afterwards nobody has to be called.
             used = plug.ledger.pins() is not None
             found = ask() if used else None
-            if used and (found is None or found.done):
+            if used and (found is None or (found.done and not backfilling.waiting(plug.ledger))):
                 return found
             spending = Spending(joined)
             spending.begin()
             spending.check()
-            engine = joined.engine(progress=spending.limited(stoppable(stop)), sleep=lambda s: _nap(stop, s))
+            nap = partial(_nap, stop)
+            engine = joined.engine(progress=spending.limited(stoppable(stop)), sleep=nap)
             engine.prepare()
             if not used and ask() is None:
                 return None
             with _shown(plug.name) as tell:
-                backfilling.bring_in(engine, spending, every, now, tell)
-            return backfilling.standing(plug.ledger)
+                return backfilling.bring_in(engine, spending, every, now, tell, nap)
     except Stopped:
         # A connector that starts later must not go on with what somebody has just stopped.
         backfilling.pause(plug.ledger, paused=True)
@@ -160,6 +163,10 @@ def _shown(name: str) -> Iterator[Callable[[Standing], None]]:
 
 def line(found: Standing, rest: Pause | None = None) -> str:
     """Where a backfill stands, in one line. `rest` is why the CRM's daily calls want a pause."""
+    if found.waiting:
+        waits, them = ("write waits", "it") if found.waiting == 1 else ("writes wait", "them")
+        goes_on = f"the same command goes on with {them}"
+        return f"All is read of what was sent {told(found.asked)}, but {found.waiting} {waits}; {goes_on}."
     if found.done:
         return f"All is in of what was sent {told(found.asked)}: {counted(found.messages, 'message')}."
     edge = "up to" if found.asked.oldest_first else "back to"

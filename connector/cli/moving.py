@@ -83,8 +83,8 @@ def _copy(app: App, url: str, shown_as: str) -> dict[str, Contents]:
         copied = app.store.copy_to(
             url, lambda name, done, of: shown.update(task, description=name, completed=done, total=of)
         )
-        for ledger in ledgers:
-            ledger.hand_over(shown_as)
+        if ledgers:
+            ledgers[0].hand_over(shown_as, *ledgers[1:])
         return copied
 
 

@@ -4,6 +4,7 @@ What was asked for stands in the store, so that a command can hand it to a conne
 written only by who holds the connection's lease.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -12,13 +13,13 @@ from typing import Any
 
 from connector.adapters.base import Window
 from connector.errors import ConnectorError, RemoteError
-from connector.model import Cursor, Kind, Period, Side
+from connector.model import Cursor, IntentState, Kind, Period, Side
 from connector.service.budget import BACKFILL, Budget, Pause
 from connector.service.budget import pause as pause_of
 from connector.service.scheduling import due
 from connector.service.spending import Spending
 from connector.store.store import Ledger
-from connector.sync.engine import Engine
+from connector.sync.engine import PATIENCE, Engine
 from connector.sync.history import HISTORY, Backfill, lowered
 from connector.sync.loading import load_history
 from connector.sync.patience import advice
@@ -41,7 +42,8 @@ Tell = Callable[["Standing"], None]
 class Standing:
     """A backfill: what was asked for, and how far it has come. `reached` is the edge of what is in, `part` how much of the time
     that it spans and the platform has messages of, 0 to 1; `messages` were read so far in `seconds`: of the clock where a command
-    does it, live traffic in between included; of the pieces alone in a running connector."""
+    does it, live traffic in between included; of the pieces alone in a running connector. `waiting` writes are not in the CRM
+    yet though all was read; only a command that brings it in itself counts them."""
 
     asked: Backfill
     paused: bool
@@ -50,6 +52,7 @@ class Standing:
     done: bool
     messages: int = 0
     seconds: float = 0.0
+    waiting: int = 0
 
     @property
     def per_minute(self) -> float | None:
@@ -153,6 +156,13 @@ def is_due(ledger: Ledger) -> bool:
     return found is not None and not found.paused and not found.done
 
 
+def waiting(ledger: Ledger) -> int:
+    """Writes under way, and news that none was decided for. What a person is asked about is not among them."""
+    intents = ledger.counts().intents
+    under_way = (IntentState.READY, IntentState.SENDING, IntentState.IN_DOUBT)
+    return sum(intents.get(state, 0) for state in under_way) + ledger.count_dirty()
+
+
 def piece(engine: Engine, clock: Callable[[], datetime], started: datetime | None = None) -> Standing | None:
     """Reads the next piece of the past and writes what comes of it. To be called under the ledger's lease, when live work is
     done. Answers how far it has come, None where nothing was due; the time it took counts from `started`, when the piece before
@@ -232,22 +242,40 @@ def bring_in(
     every: Mapping[tuple[Side, str], timedelta],
     clock: Callable[[], datetime],
     tell: Tell,
-) -> None:
+    sleep: Callable[[float], None] = time.sleep,
+) -> Standing | None:
     """Piece after piece until all is in, somebody pauses it or the CRM's daily calls want a rest; before each, live traffic has
-    its turn: `every` says how often its streams are read. To be called under the ledger's lease. Raises RemoteError, Refusal."""
+    its turn: `every` says how often its streams are read. Writes that become due soon after the last one are waited for. Answers
+    how far it has come. To be called under the ledger's lease. Raises RemoteError, Refusal."""
     ledger, started = engine.ledger, None
     run, before = ledger.begin_run("backfill"), standing(ledger)
+
+    def live() -> None:
+        spending.begin()
+        live_turn(engine, every, clock())
+
     try:
         while is_due(ledger):
-            spending.begin()
-            live_turn(engine, every, clock())
+            live()
             if spending.backfill():
                 break
             # The first turn catches up with what came while nobody ran; that says nothing of the pace.
             found = piece(engine, clock, started)
             started = clock()
-            if found:
+            if found and not found.done:
                 tell(found)
+        found, last = standing(ledger), clock() + PATIENCE
+        while found and found.done:
+            # Two actors: a trigger of the CRM has a row of the last piece locked; it is to be written again in a few seconds, and
+            # who was told that all is in goes home.
+            if waiting(ledger):
+                live()
+            found, next_due = replace(found, waiting=waiting(ledger)), engine.next_due()
+            tell(found)
+            if not found.waiting or next_due is None or max(next_due, clock()) > last:
+                break
+            sleep(max(1.0, (next_due - clock()).total_seconds()))
+        return found
     finally:
         after = standing(ledger)
         read = (after.messages if after else 0) - (before.messages if before else 0)

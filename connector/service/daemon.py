@@ -1,8 +1,8 @@
 """The daemon: a worker per connection, the schedule that says what is due, and the web server. Ends when told to stop."""
 
 import threading
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -41,18 +41,7 @@ class Daemon:
     def run(self, ready: Callable[[str], None] = lambda url: None) -> None:
         """Until `stop`. `ready` is called with the address once the server listens. Raises ConnectorError when the web
         server ends by itself."""
-        scheduler = BackgroundScheduler(timezone=UTC)
-        for worker in self.workers.values():
-            for (side, stream), every in worker.plug.intervals(self._schedule).items():
-                scheduler.add_job(
-                    worker.read,
-                    "interval",
-                    args=(side, stream),
-                    seconds=every.total_seconds(),
-                    next_run_time=datetime.now(UTC),
-                    coalesce=True,
-                    max_instances=1,
-                )
+        scheduler = reads(self.workers.values(), self._schedule)
         for worker in self.workers.values():
             worker.thread.start()
         scheduler.start()
@@ -74,3 +63,23 @@ class Daemon:
             raise ConnectorError(
                 f"The web server ended: {self._listener.broken}.", "Look at the log, then start again."
             )
+
+
+def reads(workers: Iterable[Worker], schedule: Mapping[str, timedelta]) -> BackgroundScheduler:
+    """What tells the workers that a stream is due: at the start, and as often as `schedule` and the adapters say."""
+    scheduler = BackgroundScheduler(timezone=UTC)
+    for worker in workers:
+        for (side, stream), every in worker.plug.intervals(schedule).items():
+            scheduler.add_job(
+                worker.read,
+                "interval",
+                args=(side, stream),
+                seconds=every.total_seconds(),
+                next_run_time=datetime.now(UTC),
+                coalesce=True,
+                max_instances=1,
+                # Two actors: a read is due once a day, and the machine sleeps over that moment. It is read late; by default it
+                # would be given up when it is a second late, and the stream rest for another day.
+                misfire_grace_time=None,
+            )
+    return scheduler

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import select, update
 
+from connector.errors import StoreError
 from connector.store.bulk import insert
 from connector.store.database import Scoped, time_of, transaction
 from connector.store.schema import leases
@@ -55,16 +56,29 @@ class Leasing(Scoped):
         self._expire(timedelta(0))
         self.fence = None
 
-    def hand_over(self, successor: str) -> None:
-        """Ends all work on this connection in this store, whose lease is ours; `successor` names the store that goes on.
+    def hand_over(self, successor: str, *others: "Leasing") -> None:
+        """Ends all work on this connection in this store, and on the `others` with it, whose leases are ours; `successor` names the
+        store that goes on. Raises StoreError, ending nothing, where one of the leases is not ours any more.
 
         Two actors: a daemon rests because its CRM is down, and the admin, who has forgotten it, copies the store. Nobody has the
         lease then. When the CRM is back the daemon would go on with the old store, and send what has left from the new one.
+
+        And: the copy is paused until its lease is over, the daemon takes it and goes on, and the copy wakes. Both stores would
+        be at work.
         """
-        mine = (leases.c.connection == self.connection, leases.c.fence == self.fence)
         with transaction(self._engine, writes=True) as db:
-            # A fence of its own: `release` must not free it.
-            db.execute(update(leases).where(*mine).values(holder=successor, fence=leases.c.fence + 1, expires_at=NEVER))
+            for one in (self, *others):
+                mine = (leases.c.connection == one.connection, leases.c.fence == one.fence)
+                # A fence of its own: `release` must not free it.
+                handed = (
+                    update(leases).where(*mine).values(holder=successor, fence=leases.c.fence + 1, expires_at=NEVER)
+                )
+                if db.execute(handed).rowcount != 1:
+                    raise StoreError(
+                        f"Another process has taken over the connection {one.connection} during the copy; this store is still "
+                        "the one that works.",
+                        f"Do not use the copy. Stop the other process, empty {successor}, then give the same command again.",
+                    )
 
     def successor(self) -> str | None:
         """The store that this connection has moved to."""

@@ -257,6 +257,45 @@ def test_the_same_command_goes_on_though_its_end_lies_within_the_history(site, p
     assert there(site, "cut") == ["cut 12 days ago"]
 
 
+@pytest.fixture
+def refused(site):
+    """`refused(text, ...)`: the CRM does not take the message with this text, for the reason given."""
+
+    def refuse(text: str, **how) -> None:
+        site.org("POST", "faults", {"match": {"object": "Task", "field": "Description", "value": text}, **how})
+
+    yield refuse
+    site.org("DELETE", "faults")
+
+
+def test_the_last_message_is_in_the_crm_when_all_is_in_though_its_row_was_locked(site, past, refused):
+    past(12, text="locked")
+    begin(site, "none")
+    site.run("sync")
+    # As often as one call tries it.
+    refused("locked 12 days ago", kind="lock_row", times=4)
+    said = site.run("backfill", "--since", day(30))
+    assert "but 1 write waits" in said.stderr
+    assert (said.exit_code, "All is in of what was sent" in said.stdout) == (0, True)
+    assert there(site, "locked") == ["locked 12 days ago"]
+
+
+def test_a_write_that_waits_for_long_is_left_over_and_told(site, past, refused):
+    past(12, text="long")
+    begin(site, "none")
+    site.run("sync")
+    refused("long 12 days ago", kind="row_error", code="INVALID_FIELD", times=1)
+    for _ in range(2):
+        said = site.run("backfill", "--since", day(30))
+        assert (said.exit_code, "All is in" in said.output) == (1, False)
+        assert "but 1 write waits; the same command goes on with it" in said.stdout
+    told = site.json("backfill", "--since", day(30), code=1)[0]
+    assert (told["backfill"]["done"], told["waiting"]) == (True, 1)
+    site.run("sync")
+    assert there(site, "long") == ["long 12 days ago"]
+    assert site.json("backfill", "--since", day(30))[0]["waiting"] == 0
+
+
 def test_a_backfill_rests_at_half_of_the_share_and_live_traffic_goes_on(site, past):
     past(12, text="dear")
     begin(site, "none")

@@ -52,8 +52,8 @@ def conversation_ref(ids: dict[str, Any]) -> Ref:
     return Ref("chatwoot", "conversation", str(ids["conversation_id"]))
 
 
-def history(sandbox: Sandbox, conversations: int, messages: int = 1) -> dict[str, dict[str, int]]:
-    """Conversations of long ago, one minute after the other."""
+def history(sandbox: Sandbox, conversations: int, messages: int = 1, apart: int = 1) -> dict[str, dict[str, int]]:
+    """Conversations of long ago, one minute after the other, with so many seconds between their messages."""
     contacts = [
         {"key": f"c{n}", "name": f"Customer {n}", "identities": [{"inbox": "Line", "source_id": f"h{n}"}]}
         for n in range(conversations)
@@ -64,7 +64,7 @@ def history(sandbox: Sandbox, conversations: int, messages: int = 1) -> dict[str
             "inbox": "Line",
             "contact": f"c{n}",
             "messages": [
-                {"key": f"m{n}-{m}", "type": "incoming", "text": f"Line {m}", "at": 1_760_000_000 + 60 * n + m}
+                {"key": f"m{n}-{m}", "type": "incoming", "text": f"Line {m}", "at": 1_760_000_000 + 60 * n + apart * m}
                 for m in range(messages)
             ],
         }
@@ -184,6 +184,20 @@ def test_a_slice_of_the_past_tells_about_when_the_oldest_message_was_sent(fresh:
     window = Window(sent=Period(start, start + timedelta(days=30)))
     read = list(islice(fresh.adapter(page_rows=20).pull("conversations", window), pages))
     assert [page.oldest for page in read] == [datetime.fromtimestamp(opened, UTC)] * len(read)
+
+
+def test_a_longer_slice_of_the_past_reads_what_a_shorter_one_given_up_in_mid_conversation_left_out(
+    fresh: Sandbox,
+) -> None:
+    ids = history(fresh, 1, messages=1200, apart=2160)
+    start, adapter = datetime.fromtimestamp(1_760_000_000, UTC), fresh.adapter(page_rows=300)
+    positions, seen = dict[str, str](), set[Ref]()
+    for days, pages in ((10, 1), (30, None)):
+        window = Window(sent=Period(start, start + timedelta(days=days)), position=positions.get)
+        for page in islice(adapter.pull("conversations", window), pages):
+            positions.update(page.positions)
+            seen |= {one.ref for one in page.observed if one.kind is Kind.MESSAGE}
+    assert {int(ref.id.partition("-")[2]) for ref in seen} == set(ids["messages"].values())
 
 
 # ---- lists that move --------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -9,8 +10,11 @@ import pytest
 import requests
 from typer.testing import CliRunner
 
+from connector.app import App
 from connector.cli import app
+from connector.service.daemon import reads
 from connector.service.web import BODY_LIMIT
+from connector.service.worker import Worker
 from connector.store.store import Store
 
 TEXT = "My parcel is late again, says somebody-private@mail.example"
@@ -44,6 +48,21 @@ def test_the_same_webhook_twice_makes_one_task(daemon, customer, tasks, event, w
     daemon.webhook(event(later))
     wait(lambda: any("And then" in (task["Description"] or "") for task in tasks()))
     assert sum("Twice" in (task["Description"] or "") for task in tasks()) == 1
+
+
+def test_a_read_that_is_hours_late_is_not_left_out(folder, wait):
+    with App.open(folder / "config.yaml") as opened:
+        worker = Worker(opened.plugs["main"], threading.Event(), "here:1")
+        every = {"conversations": timedelta(days=1), "recheck": timedelta(days=1), "changes": timedelta(days=1)}
+        scheduler = reads([worker], every)
+        for job in scheduler.get_jobs():
+            job.modify(next_run_time=datetime.now(UTC) - timedelta(hours=3))
+        scheduler.start()
+        try:
+            wait(lambda: worker._due == worker.plug.intervals(every).keys())
+        finally:
+            scheduler.shutdown()
+            worker.turns.close()
 
 
 BODY = b'{"event": "message_created", "id": 1, "conversation": {"id": 1}, "account": {"id": 1}}'

@@ -190,6 +190,23 @@ def test_a_lease_that_was_lost_hands_nothing_over(store):
     mover.lease("mover:1", TTL)
     pass_(store, seconds=60)
     other.lease("daemon:2", TTL)
-    mover.hand_over("sqlite:///new.db")
+    with pytest.raises(StoreError, match="taken over the connection main during the copy") as refused:
+        mover.hand_over("sqlite:///new.db")
+    assert "empty sqlite:///new.db" in refused.value.way_out
     assert other.renew(TTL)
     assert other.successor() is None
+
+
+def test_connections_move_together_or_not_at_all(store):
+    mover, second, other = store.at("main"), store.at("second"), store.at("second")
+    mover.lease("mover:1", TTL)
+    second.lease("mover:1", TTL)
+    pass_(store, seconds=60)
+    other.lease("daemon:2", TTL)
+    with pytest.raises(StoreError, match="taken over the connection second"):
+        mover.hand_over("sqlite:///new.db", second)
+    assert (mover.successor(), second.successor()) == (None, None)
+    other.release()
+    assert second.lease("mover:1", TTL)
+    mover.hand_over("sqlite:///new.db", second)
+    assert (mover.successor(), second.successor()) == ("sqlite:///new.db", "sqlite:///new.db")

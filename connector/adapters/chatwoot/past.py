@@ -2,8 +2,7 @@
 
 Chatwoot has no list of messages by time, so all conversations are gone through, and those with messages in the period read.
 Position keys: `person/<contact>` as in `pull`, `past/<conversation>` the time of its first message and its `updated_at` when it
-was read to the end, or, while that is under way, the period's start, the last message id read, and whether the conversation
-was shown.
+was read to the end, or, while that is under way, the period, the last message id read, and whether the conversation was shown.
 """
 
 import json
@@ -70,10 +69,16 @@ def _conversation(
     known = json.loads(progress.get(key) or "{}")
     begins = known.get("first") if known.get("moved") == moved else None
     if not rests_since(row, sent.start) and (begins is None or not sent.end or canonical.moment(begins) < sent.end):
-        start = sent.start.isoformat() if sent.start else ""
-        under_way = known if known.get("start") == start and "read_to" in known else {}
-        yield from _messages(reader, progress, row, before, sent, {"start": start, **under_way})
+        # Two actors: somebody gives up a backfill in mid-conversation and asks for a longer one. What was read before the place
+        # of the shorter one was cut off at its end.
+        period = {"start": _stamp(sent.start), "end": _stamp(sent.end)}
+        under_way = known if "read_to" in known and period.items() <= known.items() else {}
+        yield from _messages(reader, progress, row, before, sent, {**period, **under_way})
     yield Step([], progress.taken(), after)
+
+
+def _stamp(at: datetime | None) -> str:
+    return at.isoformat() if at else ""
 
 
 def _messages(reader: Reader, progress: Progress, row: Json, before: str, sent: Period, known: Json) -> Iterator[Step]:
